@@ -1,0 +1,235 @@
+//! The private key as it is stored with the server (protocol §7.3).
+
+use std::collections::HashMap;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use pbkdf2::pbkdf2_hmac_array;
+use rand_core::CryptoRng;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use super::IdentityError;
+use crate::crypto::{AesGcm as _, Cbc, Gcm, Refused, TAG_BYTES};
+
+/// Fewest PBKDF2 iterations that are accepted: what form v1 has, the least any client wrote.
+pub const MIN_ITERATIONS: u32 = 1_000;
+/// Most PBKDF2 iterations that are accepted: twenty times what clients write, so that a hostile
+/// server cannot keep a core busy for more than a moment.
+pub const MAX_ITERATIONS: u32 = 2_000_000;
+
+const V1_ITERATIONS: u32 = 1_000;
+const V2_ITERATIONS: u32 = 100_000;
+/// Longest stored key that is looked at, in bytes; a real one takes about 2,600.
+const MAX_STORED_BYTES: usize = 64 * 1024;
+/// Rocket.Chat's ids have 17 characters, or 24 on servers with Mongo's own.
+const MAX_USER_ID_BYTES: usize = 128;
+
+const NOT_AN_ENVELOPE: IdentityError = IdentityError::MalformedEnvelope(
+    "it is neither {\"$binary\"} nor {\"iv\", \"ciphertext\", \"salt\", \"iterations\"}",
+);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    V1 {
+        #[serde(rename = "$binary")]
+        binary: String,
+    },
+    V2 {
+        iv: String,
+        ciphertext: String,
+        salt: String,
+        iterations: f64,
+    },
+}
+
+#[derive(Serialize)]
+struct StoredV2<'a> {
+    iv: &'a str,
+    ciphertext: &'a str,
+    salt: &'a str,
+    iterations: u32,
+}
+
+/// An envelope whose every part has a possible length.
+enum Envelope {
+    V1 {
+        iv: [u8; 16],
+        ciphertext: Vec<u8>,
+    },
+    V2 {
+        iv: [u8; 12],
+        ciphertext: Vec<u8>,
+        salt: String,
+        iterations: u32,
+    },
+}
+
+impl Envelope {
+    fn parse(stored: &str) -> Result<Self, IdentityError> {
+        if stored.len() > MAX_STORED_BYTES {
+            return Err(IdentityError::MalformedEnvelope("it is too long"));
+        }
+        match serde_json::from_str(stored).map_err(|_| NOT_AN_ENVELOPE)? {
+            Stored::V1 { binary } => {
+                let bytes = decode(&binary)?;
+                let (iv, ciphertext) = bytes
+                    .split_first_chunk()
+                    .ok_or(IdentityError::MalformedEnvelope("it is truncated"))?;
+                if ciphertext.is_empty() || !ciphertext.len().is_multiple_of(16) {
+                    return Err(IdentityError::MalformedEnvelope("it is truncated"));
+                }
+                Ok(Self::V1 {
+                    iv: *iv,
+                    ciphertext: ciphertext.to_vec(),
+                })
+            }
+            Stored::V2 {
+                iv,
+                ciphertext,
+                salt,
+                iterations,
+            } => {
+                let ciphertext = decode(&ciphertext)?;
+                if ciphertext.len() < TAG_BYTES {
+                    return Err(IdentityError::MalformedEnvelope("it is truncated"));
+                }
+                let iv = decode(&iv)?
+                    .try_into()
+                    .map_err(|_| IdentityError::MalformedEnvelope("its iv is not 12 bytes long"))?;
+                Ok(Self::V2 {
+                    iv,
+                    ciphertext,
+                    salt,
+                    iterations: checked_iterations(iterations)?,
+                })
+            }
+        }
+    }
+
+    /// Opens with a key from these bytes of passphrase and salt. `None` when they do not fit.
+    fn open(&self, passphrase: &[u8], salt: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        match self {
+            Self::V1 { iv, ciphertext } => {
+                let key = stretch(passphrase, salt, V1_ITERATIONS);
+                let plaintext = Cbc::<aes::Aes256>::new(key.as_ref())
+                    .ok()?
+                    .decrypt(iv, ciphertext)
+                    .ok()?;
+                // CBC has no tag: a wrong key unpads once in 256 times, but not to an object.
+                serde_json::from_slice::<HashMap<&str, IgnoredAny>>(&plaintext).ok()?;
+                Some(plaintext)
+            }
+            Self::V2 {
+                iv,
+                ciphertext,
+                iterations,
+                ..
+            } => {
+                let key = stretch(passphrase, salt, *iterations);
+                let mut buffer = Zeroizing::new(ciphertext.clone());
+                Gcm::new(&key).ok()?.open(iv, &mut buffer).ok()?;
+                Some(buffer)
+            }
+        }
+    }
+}
+
+/// Opens `stored` and returns what was sealed: the private JWK, as JSON text.
+pub(super) fn open(
+    stored: &str,
+    passphrase: &str,
+    user_id: &str,
+) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
+    let envelope = Envelope::parse(stored)?;
+    let salt = match &envelope {
+        Envelope::V1 { .. } => user_id,
+        Envelope::V2 { salt, .. } => salt,
+    };
+    // Web clients take one byte per character, mobile clients UTF-8: alike in ASCII only.
+    if let (Some(web_passphrase), Some(web_salt)) = (latin1(passphrase), latin1(salt))
+        && !(passphrase.is_ascii() && salt.is_ascii())
+        && let Some(jwk) = envelope.open(&web_passphrase, &web_salt)
+    {
+        return Ok(jwk);
+    }
+    envelope
+        .open(passphrase.as_bytes(), salt.as_bytes())
+        .ok_or(IdentityError::WrongPassphrase)
+}
+
+/// Seals `jwk` in form v2.
+pub(super) fn seal<R: CryptoRng + ?Sized>(
+    rng: &mut R,
+    jwk: &str,
+    passphrase: &str,
+    user_id: &str,
+) -> Result<String, IdentityError> {
+    if passphrase.is_empty() {
+        return Err(IdentityError::EmptyPassphrase);
+    }
+    if !passphrase.is_ascii() {
+        return Err(IdentityError::AmbiguousPassphrase);
+    }
+    if user_id.is_empty()
+        || user_id.len() > MAX_USER_ID_BYTES
+        || !user_id.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        return Err(IdentityError::InvalidUserId);
+    }
+    let mut uuid = [0; 16];
+    rng.fill_bytes(&mut uuid);
+    let uuid = uuid::Builder::from_random_bytes(uuid).into_uuid();
+    let salt = format!("v2:{user_id}:{uuid}");
+    let mut iv = [0; 12];
+    rng.fill_bytes(&mut iv);
+
+    let key = stretch(passphrase.as_bytes(), salt.as_bytes(), V2_ITERATIONS);
+    let mut buffer = Vec::with_capacity(jwk.len() + TAG_BYTES);
+    buffer.extend_from_slice(jwk.as_bytes());
+    Gcm::new(&key)
+        .and_then(|cipher| cipher.seal(&iv, &mut buffer))
+        .map_err(|Refused| IdentityError::Generation)?;
+    serde_json::to_string(&StoredV2 {
+        iv: &BASE64_STANDARD.encode(iv),
+        ciphertext: &BASE64_STANDARD.encode(&buffer),
+        salt: &salt,
+        iterations: V2_ITERATIONS,
+    })
+    .map_err(|_| IdentityError::Generation)
+}
+
+fn stretch(passphrase: &[u8], salt: &[u8], iterations: u32) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(pbkdf2_hmac_array::<Sha256, 32>(
+        passphrase, salt, iterations,
+    ))
+}
+
+fn checked_iterations(iterations: f64) -> Result<u32, IdentityError> {
+    if iterations.fract() != 0.0 {
+        return Err(IdentityError::MalformedEnvelope(
+            "its iterations are not a whole number",
+        ));
+    }
+    if !(f64::from(MIN_ITERATIONS)..=f64::from(MAX_ITERATIONS)).contains(&iterations) {
+        return Err(IdentityError::IterationsOutOfRange);
+    }
+    Ok(iterations as u32)
+}
+
+fn decode(text: &str) -> Result<Vec<u8>, IdentityError> {
+    BASE64_STANDARD
+        .decode(text)
+        .map_err(|_| IdentityError::MalformedEnvelope("it holds something that is not base64"))
+}
+
+/// One byte per character, as web clients do; `None` where a character does not fit.
+fn latin1(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    text.chars()
+        .map(|c| u8::try_from(c).ok())
+        .collect::<Option<Vec<u8>>>()
+        .map(Zeroizing::new)
+}
