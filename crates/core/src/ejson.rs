@@ -143,15 +143,7 @@ fn replace_lone_surrogates(text: &str) -> Option<String> {
                 copied
             }
             // Another escape: one character follows the backslash, and matters no more.
-            None => {
-                escape
-                    + 1
-                    + text
-                        .get(escape + 1..)?
-                        .chars()
-                        .next()
-                        .map_or(0, char::len_utf8)
-            }
+            None => escape + 1 + text.get(escape + 1..)?.chars().next().map_or(0, char::len_utf8),
         };
     }
     if copied == 0 {
@@ -164,9 +156,7 @@ fn replace_lone_surrogates(text: &str) -> Option<String> {
 /// The surrogate that is escaped (`\udXXX`) at this place of the text.
 fn surrogate_at(text: &str, position: usize) -> Option<u16> {
     let digits = text.get(position..position + 6)?.strip_prefix("\\u")?;
-    u16::from_str_radix(digits, 16)
-        .ok()
-        .filter(|unit| (0xD800..=0xDFFF).contains(unit))
+    u16::from_str_radix(digits, 16).ok().filter(|unit| (0xD800..=0xDFFF).contains(unit))
 }
 
 /// Whether an object of these keys would be read as something else than an object.
@@ -198,12 +188,7 @@ fn interpret(value: Value) -> Value {
 }
 
 fn members(object: Object) -> Value {
-    Value::Object(
-        object
-            .into_iter()
-            .map(|(key, value)| (key, interpret(value)))
-            .collect(),
-    )
+    Value::Object(object.into_iter().map(|(key, value)| (key, interpret(value))).collect())
 }
 
 /// What `{"$date": …}` and its like stand for; `None` where the object is just an object.

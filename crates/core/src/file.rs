@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -50,50 +51,53 @@ impl From<JwkError> for FileError {
 
 /// The `encryption` member of an attachment: the file's key, a JWK, and its iv, base64 of the
 /// 16-byte initial counter block.
-#[derive(Serialize, Deserialize)]
 pub struct FileEncryption {
-    key: OctJwk,
+    key: Zeroizing<[u8; 32]>,
+    iv: [u8; 16],
+}
+
+#[derive(Serialize, Deserialize)]
+struct Members<K> {
+    key: K,
     iv: String,
 }
 
 impl FileEncryption {
-    fn new(key: &[u8; 32], iv: &[u8; 16]) -> Self {
-        Self {
-            key: OctJwk::new(ALGORITHM, key),
-            iv: BASE64_STANDARD.encode(iv),
-        }
-    }
-
     /// Reads the JSON text of an `encryption` member.
     ///
     /// # Errors
-    /// [`FileError::MalformedEnvelope`].
+    /// [`FileError::MalformedEnvelope`], [`FileError::MalformedKey`],
+    /// [`FileError::UnsupportedAlgorithm`].
     pub fn parse(json: &str) -> Result<Self, FileError> {
-        serde_json::from_str(json)
-            .map_err(|_| FileError::MalformedEnvelope("`encryption` has no key (a JWK) or no iv"))
+        let members: Members<Box<RawValue>> = serde_json::from_str(json)
+            .map_err(|_| FileError::MalformedEnvelope("`encryption` has no key or no iv"))?;
+        let jwk = OctJwk::parse(members.key.get())?;
+        let (alg, key) = jwk.key()?;
+        if alg != ALGORITHM {
+            return Err(FileError::UnsupportedAlgorithm);
+        }
+        let key = <[u8; 32]>::try_from(key.as_slice())
+            .map_err(|_| FileError::MalformedKey("k is not 32 bytes long"))?;
+        let iv = BASE64_STANDARD
+            .decode(&members.iv)
+            .ok()
+            .and_then(|iv| iv.try_into().ok())
+            .ok_or(FileError::MalformedEnvelope("the iv is not base64 of 16 bytes"))?;
+        Ok(Self { key: Zeroizing::new(key), iv })
     }
 
     /// The JSON text of an `encryption` member. It holds the key.
     pub fn to_json(&self) -> Zeroizing<String> {
+        let members = Members {
+            key: OctJwk::new(ALGORITHM, self.key.as_ref()),
+            iv: BASE64_STANDARD.encode(self.iv),
+        };
         // Writing texts to memory cannot fail.
-        Zeroizing::new(serde_json::to_string(self).unwrap_or_default())
+        Zeroizing::new(serde_json::to_string(&members).unwrap_or_default())
     }
 
-    fn cipher(&self) -> Result<Ctr, FileError> {
-        let (alg, key) = self.key.key()?;
-        if alg != ALGORITHM {
-            return Err(FileError::UnsupportedAlgorithm);
-        }
-        let key = <&[u8; 32]>::try_from(key.as_slice())
-            .map_err(|_| FileError::MalformedKey("k is not 32 bytes long"))?;
-        let iv: [u8; 16] = BASE64_STANDARD
-            .decode(&self.iv)
-            .ok()
-            .and_then(|iv| iv.try_into().ok())
-            .ok_or(FileError::MalformedEnvelope(
-                "the iv is not base64 of 16 bytes",
-            ))?;
-        Ok(Ctr::new(key.into(), &iv.into()))
+    fn cipher(&self) -> Ctr {
+        Ctr::new((&*self.key).into(), (&self.iv).into())
     }
 }
 
@@ -117,21 +121,12 @@ pub struct FileEncryptor {
 
 impl FileEncryptor {
     /// Draws a key and an iv for a new file.
-    ///
-    /// # Errors
-    /// None in practice; the type is that of reading a key.
-    pub fn new<R: CryptoRng + ?Sized>(rng: &mut R) -> Result<Self, FileError> {
-        let mut key = Zeroizing::new([0; 32]);
-        let mut iv = [0; 16];
-        rng.fill_bytes(key.as_mut());
-        rng.fill_bytes(&mut iv);
-        let encryption = FileEncryption::new(&key, &iv);
-        let cipher = encryption.cipher()?;
-        Ok(Self {
-            encryption,
-            cipher,
-            plain: Sha256::new(),
-        })
+    pub fn new<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
+        let mut encryption = FileEncryption { key: Zeroizing::new([0; 32]), iv: [0; 16] };
+        rng.fill_bytes(encryption.key.as_mut());
+        rng.fill_bytes(&mut encryption.iv);
+        let cipher = encryption.cipher();
+        Self { encryption, cipher, plain: Sha256::new() }
     }
 
     /// Key and iv, for the message that announces the file.
@@ -169,18 +164,13 @@ impl FileDecryptor {
     /// Takes the `encryption` member of an attachment and its `hashes.sha256`.
     ///
     /// # Errors
-    /// [`FileError::MalformedEnvelope`], [`FileError::MalformedKey`],
-    /// [`FileError::UnsupportedAlgorithm`].
+    /// [`FileError::MalformedEnvelope`] when that is not 64 hexadecimal digits.
     pub fn new(encryption: &FileEncryption, sha256: &str) -> Result<Self, FileError> {
         let mut expected = [0; 32];
         hex::decode_to_slice(sha256, &mut expected).map_err(|_| {
             FileError::MalformedEnvelope("`hashes.sha256` is not 64 hexadecimal digits")
         })?;
-        Ok(Self {
-            cipher: encryption.cipher()?,
-            plain: Sha256::new(),
-            expected,
-        })
+        Ok(Self { cipher: encryption.cipher(), plain: Sha256::new(), expected })
     }
 
     /// Decrypts the next piece in place.
@@ -194,13 +184,7 @@ impl FileDecryptor {
     /// # Errors
     /// [`FileError::DecryptionFailed`]: all that was decrypted is worthless.
     pub fn finish(self) -> Result<(), FileError> {
-        if self
-            .plain
-            .finalize()
-            .as_slice()
-            .ct_eq(&self.expected)
-            .into()
-        {
+        if self.plain.finalize().as_slice().ct_eq(&self.expected).into() {
             Ok(())
         } else {
             Err(FileError::DecryptionFailed)

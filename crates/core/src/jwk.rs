@@ -206,10 +206,7 @@ fn encode_integer(bytes: &[u8]) -> Zeroizing<String> {
 }
 
 fn decode(text: &str, reason: &'static str) -> Result<Zeroizing<Vec<u8>>, JwkError> {
-    BASE64_URL_SAFE_NO_PAD
-        .decode(text)
-        .map(Zeroizing::new)
-        .map_err(|_| reason.into())
+    BASE64_URL_SAFE_NO_PAD.decode(text).map(Zeroizing::new).map_err(|_| reason.into())
 }
 
 fn integer(

@@ -16,6 +16,8 @@ use crate::jwk::{JwkError, OctJwk};
 
 /// Length of a wrapped key's base64: one RSA-2048 block.
 const WRAPPED_CHARS: usize = RSA_BYTES.div_ceil(3) * 4;
+/// Most bytes that fit one block of RSA-2048 with OAEP and SHA-256 (RFC 8017 §7.1.1).
+const MAX_WRAPPED_BYTES: usize = RSA_BYTES - 2 * 32 - 2;
 /// Length of a key id before server 7.13.
 pub(crate) const SHORT_ID_CHARS: usize = 12;
 /// Length of a UUID, the key id since server 7.13.
@@ -68,9 +70,7 @@ impl FromStr for KeyId {
         if !matches!(id.len(), SHORT_ID_CHARS | UUID_CHARS)
             || !id.bytes().all(|byte| byte.is_ascii_graphic())
         {
-            return Err(RoomKeyError::MalformedKey(
-                "a key id has 12 or 36 printable characters",
-            ));
+            return Err(RoomKeyError::MalformedKey("a key id has 12 or 36 printable characters"));
         }
         Ok(Self(id.into()))
     }
@@ -110,6 +110,9 @@ enum Cipher {
 /// The key of one room. Whoever holds it reads and writes everything encrypted under it.
 pub struct RoomKey {
     id: KeyId,
+    /// The JWK as its maker wrote it: clients of 7.0 to 7.12 take the key id from a hash of this
+    /// very text, so it is handed on unchanged.
+    jwk: Zeroizing<String>,
     secret: Zeroizing<Box<[u8]>>,
     cipher: Cipher,
 }
@@ -125,11 +128,8 @@ impl RoomKey {
         let mut uuid = [0; 16];
         rng.fill_bytes(&mut uuid);
         let uuid = uuid::Builder::from_random_bytes(uuid).into_uuid();
-        Self::new(
-            Algorithm::A256Gcm,
-            secret.as_ref(),
-            uuid.to_string().parse()?,
-        )
+        let jwk = OctJwk::new(Algorithm::A256Gcm.as_str(), secret.as_ref()).to_json();
+        Self::from_jwk(&jwk, uuid.to_string().parse()?)
     }
 
     /// Makes a key as clients did before server 7.13, for servers whose clients know no other:
@@ -143,7 +143,7 @@ impl RoomKey {
         let jwk = OctJwk::new(Algorithm::A128Cbc.as_str(), secret.as_ref()).to_json();
         let mut id = hex::encode(Sha256::digest(jwk.as_bytes()));
         id.truncate(SHORT_ID_CHARS);
-        Self::new(Algorithm::A128Cbc, secret.as_ref(), id.parse()?)
+        Self::from_jwk(&jwk, id.parse()?)
     }
 
     /// Reads a room key's JWK: `kty` is `oct`, `alg` is `A256GCM` or `A128CBC`. The order of
@@ -158,10 +158,7 @@ impl RoomKey {
             .into_iter()
             .find(|algorithm| algorithm.as_str() == alg)
             .ok_or(RoomKeyError::UnsupportedAlgorithm)?;
-        Self::new(algorithm, &secret, id)
-    }
-
-    fn new(algorithm: Algorithm, secret: &[u8], id: KeyId) -> Result<Self, RoomKeyError> {
+        let secret = secret.as_slice();
         let wrong_length = RoomKeyError::MalformedKey("k has the wrong length for its algorithm");
         let cipher = match algorithm {
             Algorithm::A256Gcm => {
@@ -177,11 +174,12 @@ impl RoomKey {
                 Cipher::Cbc(Box::new(Cbc::new(secret).map_err(|Refused| wrong_length)?))
             }
         };
-        Ok(Self {
-            id,
-            secret: Zeroizing::new(secret.into()),
-            cipher,
-        })
+        let jwk = if json.len() <= MAX_WRAPPED_BYTES {
+            Zeroizing::new(json.to_owned())
+        } else {
+            jwk.to_json()
+        };
+        Ok(Self { id, jwk, secret: Zeroizing::new(secret.into()), cipher })
     }
 
     /// Opens `wrapped` with `decrypt`, the private RSA operation.
@@ -200,9 +198,7 @@ impl RoomKey {
             .decode(block)
             .ok()
             .filter(|block| block.len() == RSA_BYTES)
-            .ok_or(RoomKeyError::MalformedKey(
-                "the wrapped key is not base64 of 256 bytes",
-            ))?;
+            .ok_or(RoomKeyError::MalformedKey("the wrapped key is not base64 of 256 bytes"))?;
         let jwk = decrypt(&block).map_err(|Refused| RoomKeyError::DecryptionFailed)?;
         let jwk = std::str::from_utf8(&jwk)
             .map_err(|_| RoomKeyError::MalformedKey("what was wrapped is not text"))?;
@@ -218,10 +214,8 @@ impl RoomKey {
         rng: &mut R,
         member: &PublicKey,
     ) -> Result<String, RoomKeyError> {
-        let jwk = OctJwk::new(self.algorithm().as_str(), &self.secret).to_json();
-        let block = member
-            .encrypt(rng, jwk.as_bytes())
-            .map_err(|Refused| RoomKeyError::Encryption)?;
+        let block =
+            member.encrypt(rng, self.jwk.as_bytes()).map_err(|Refused| RoomKeyError::Encryption)?;
         let mut wrapped = String::with_capacity(UUID_CHARS + WRAPPED_CHARS);
         wrapped.push_str(self.id.as_str());
         BASE64_STANDARD.encode_string(&block, &mut wrapped);
@@ -264,10 +258,7 @@ impl RoomKey {
             Cipher::Cbc(cipher) => {
                 let mut iv = [0; 16];
                 rng.fill_bytes(&mut iv);
-                Ok(Sealed::Cbc {
-                    iv,
-                    ciphertext: cipher.encrypt(&iv, plaintext)?,
-                })
+                Ok(Sealed::Cbc { iv, ciphertext: cipher.encrypt(&iv, plaintext)? })
             }
         }
     }

@@ -48,9 +48,7 @@ impl OaepPrivateKey for AwsLcOaepPrivate {
     fn new(key: Arc<RsaPrivateKey>) -> Result<Self, Refused> {
         let der = key.to_pkcs8_der().map_err(|_| Refused)?;
         let key = PrivateDecryptingKey::from_pkcs8(der.as_bytes()).map_err(|_| Refused)?;
-        OaepPrivateDecryptingKey::new(key)
-            .map(Self)
-            .map_err(|_| Refused)
+        OaepPrivateDecryptingKey::new(key).map(Self).map_err(|_| Refused)
     }
 
     fn decrypt<R: CryptoRng + ?Sized>(
@@ -78,9 +76,7 @@ impl OaepPublicKey for AwsLcOaepPublic {
     fn new(key: &RsaPublicKey) -> Result<Self, Refused> {
         let der = key.to_public_key_der().map_err(|_| Refused)?;
         let key = PublicEncryptingKey::from_der(der.as_bytes()).map_err(|_| Refused)?;
-        OaepPublicEncryptingKey::new(key)
-            .map(Self)
-            .map_err(|_| Refused)
+        OaepPublicEncryptingKey::new(key).map(Self).map_err(|_| Refused)
     }
 
     fn encrypt<R: CryptoRng + ?Sized>(

@@ -90,8 +90,6 @@ impl<C: KeyInit + BlockCipherEncrypt + BlockCipherDecrypt + Clone> Cbc<C> {
         ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, Refused> {
         let mode = cbc::Decryptor::inner_iv_slice_init(self.0.clone(), iv).map_err(|_| Refused)?;
-        mode.decrypt_padded_vec::<Pkcs7>(ciphertext)
-            .map(Zeroizing::new)
-            .map_err(|_| Refused)
+        mode.decrypt_padded_vec::<Pkcs7>(ciphertext).map(Zeroizing::new).map_err(|_| Refused)
     }
 }

@@ -18,15 +18,11 @@ impl AesGcm for RustCryptoGcm {
     }
 
     fn seal(&self, iv: &[u8; 12], buffer: &mut Vec<u8>) -> Result<(), Refused> {
-        self.0
-            .encrypt_in_place(iv.into(), b"", buffer)
-            .map_err(|_| Refused)
+        self.0.encrypt_in_place(iv.into(), b"", buffer).map_err(|_| Refused)
     }
 
     fn open(&self, iv: &[u8; 12], buffer: &mut Vec<u8>) -> Result<(), Refused> {
-        self.0
-            .decrypt_in_place(iv.into(), b"", buffer)
-            .map_err(|_| Refused)
+        self.0.decrypt_in_place(iv.into(), b"", buffer).map_err(|_| Refused)
     }
 }
 
@@ -62,8 +58,6 @@ impl OaepPublicKey for RustCryptoOaepPublic {
         rng: &mut R,
         plaintext: &[u8],
     ) -> Result<Vec<u8>, Refused> {
-        self.0
-            .encrypt(rng, Oaep::<Sha256>::new(), plaintext)
-            .map_err(|_| Refused)
+        self.0.encrypt(rng, Oaep::<Sha256>::new(), plaintext).map_err(|_| Refused)
     }
 }

@@ -56,16 +56,8 @@ struct StoredV2<'a> {
 
 /// An envelope whose every part has a possible length.
 enum Envelope {
-    V1 {
-        iv: [u8; 16],
-        ciphertext: Vec<u8>,
-    },
-    V2 {
-        iv: [u8; 12],
-        ciphertext: Vec<u8>,
-        salt: String,
-        iterations: u32,
-    },
+    V1 { iv: [u8; 16], ciphertext: Vec<u8> },
+    V2 { iv: [u8; 12], ciphertext: Vec<u8>, salt: String, iterations: u32 },
 }
 
 impl Envelope {
@@ -82,17 +74,9 @@ impl Envelope {
                 if ciphertext.is_empty() || !ciphertext.len().is_multiple_of(16) {
                     return Err(IdentityError::MalformedEnvelope("it is truncated"));
                 }
-                Ok(Self::V1 {
-                    iv: *iv,
-                    ciphertext: ciphertext.to_vec(),
-                })
+                Ok(Self::V1 { iv: *iv, ciphertext: ciphertext.to_vec() })
             }
-            Stored::V2 {
-                iv,
-                ciphertext,
-                salt,
-                iterations,
-            } => {
+            Stored::V2 { iv, ciphertext, salt, iterations } => {
                 let ciphertext = decode(&ciphertext)?;
                 if ciphertext.len() < TAG_BYTES {
                     return Err(IdentityError::MalformedEnvelope("it is truncated"));
@@ -100,12 +84,7 @@ impl Envelope {
                 let iv = decode(&iv)?
                     .try_into()
                     .map_err(|_| IdentityError::MalformedEnvelope("its iv is not 12 bytes long"))?;
-                Ok(Self::V2 {
-                    iv,
-                    ciphertext,
-                    salt,
-                    iterations: checked_iterations(iterations)?,
-                })
+                Ok(Self::V2 { iv, ciphertext, salt, iterations: checked_iterations(iterations)? })
             }
         }
     }
@@ -115,20 +94,13 @@ impl Envelope {
         match self {
             Self::V1 { iv, ciphertext } => {
                 let key = stretch(passphrase, salt, V1_ITERATIONS);
-                let plaintext = Cbc::<aes::Aes256>::new(key.as_ref())
-                    .ok()?
-                    .decrypt(iv, ciphertext)
-                    .ok()?;
+                let plaintext =
+                    Cbc::<aes::Aes256>::new(key.as_ref()).ok()?.decrypt(iv, ciphertext).ok()?;
                 // CBC has no tag: a wrong key unpads once in 256 times, but not to an object.
                 serde_json::from_slice::<HashMap<&str, IgnoredAny>>(&plaintext).ok()?;
                 Some(plaintext)
             }
-            Self::V2 {
-                iv,
-                ciphertext,
-                iterations,
-                ..
-            } => {
+            Self::V2 { iv, ciphertext, iterations, .. } => {
                 let key = stretch(passphrase, salt, *iterations);
                 let mut buffer = Zeroizing::new(ciphertext.clone());
                 Gcm::new(&key).ok()?.open(iv, &mut buffer).ok()?;
@@ -156,9 +128,7 @@ pub(super) fn open(
     {
         return Ok(jwk);
     }
-    envelope
-        .open(passphrase.as_bytes(), salt.as_bytes())
-        .ok_or(IdentityError::WrongPassphrase)
+    envelope.open(passphrase.as_bytes(), salt.as_bytes()).ok_or(IdentityError::WrongPassphrase)
 }
 
 /// Seals `jwk` in form v2.
@@ -203,16 +173,12 @@ pub(super) fn seal<R: CryptoRng + ?Sized>(
 }
 
 fn stretch(passphrase: &[u8], salt: &[u8], iterations: u32) -> Zeroizing<[u8; 32]> {
-    Zeroizing::new(pbkdf2_hmac_array::<Sha256, 32>(
-        passphrase, salt, iterations,
-    ))
+    Zeroizing::new(pbkdf2_hmac_array::<Sha256, 32>(passphrase, salt, iterations))
 }
 
 fn checked_iterations(iterations: f64) -> Result<u32, IdentityError> {
     if iterations.fract() != 0.0 {
-        return Err(IdentityError::MalformedEnvelope(
-            "its iterations are not a whole number",
-        ));
+        return Err(IdentityError::MalformedEnvelope("its iterations are not a whole number"));
     }
     if !(f64::from(MIN_ITERATIONS)..=f64::from(MAX_ITERATIONS)).contains(&iterations) {
         return Err(IdentityError::IterationsOutOfRange);
@@ -228,8 +194,5 @@ fn decode(text: &str) -> Result<Vec<u8>, IdentityError> {
 
 /// One byte per character, as web clients do; `None` where a character does not fit.
 fn latin1(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    text.chars()
-        .map(|c| u8::try_from(c).ok())
-        .collect::<Option<Vec<u8>>>()
-        .map(Zeroizing::new)
+    text.chars().map(|c| u8::try_from(c).ok()).collect::<Option<Vec<u8>>>().map(Zeroizing::new)
 }

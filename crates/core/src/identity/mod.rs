@@ -219,11 +219,7 @@ impl Identity {
         let private = Arc::new(key);
         let oaep = crypto::OaepPrivate::new(Arc::clone(&private))
             .map_err(|Refused| IdentityError::MalformedKey("the key is not usable"))?;
-        Ok(Self {
-            private,
-            oaep,
-            public,
-        })
+        Ok(Self { private, oaep, public })
     }
 
     /// Opens a stored private key: the value of `e2e.private_key`, a JSON text.
@@ -316,9 +312,7 @@ fn public_key(jwk: &RsaJwk) -> Result<RsaPublicKey, IdentityError> {
     let n = BoxedUint::from_be_slice(&jwk.n()?, MODULUS_BITS)
         .map_err(|_| IdentityError::MalformedKey("the modulus is not 2048 bits long"))?;
     if n.bits_vartime() != MODULUS_BITS {
-        return Err(IdentityError::MalformedKey(
-            "the modulus is not 2048 bits long",
-        ));
+        return Err(IdentityError::MalformedKey("the modulus is not 2048 bits long"));
     }
     let e = BoxedUint::from_be_slice(&EXPONENT, 32)
         .map_err(|_| IdentityError::MalformedKey("the exponent is not 65537"))?;

@@ -28,10 +28,7 @@ pub struct MessageContent {
 impl MessageContent {
     /// A message of text alone.
     pub fn text(msg: impl Into<String>) -> Self {
-        Self {
-            msg: msg.into(),
-            ..Self::default()
-        }
+        Self { msg: msg.into(), ..Self::default() }
     }
 
     /// Reads content that a caller wants encrypted, as EJSON text.

@@ -64,29 +64,18 @@ impl<'a> EncryptedContent<'a> {
     pub fn parse(text: &'a str) -> Result<Self, MessageError> {
         // A v1 text begins with a key id of the base64 or hexadecimal alphabet, never a brace.
         if !text.trim_ascii_start().starts_with('{') {
-            return Ok(Self::V1 {
-                ciphertext: text.into(),
-            });
+            return Ok(Self::V1 { ciphertext: text.into() });
         }
         let members: Members<'a> = serde_json::from_str(text).map_err(|_| {
             MessageError::MalformedEnvelope("its members are not those of encrypted content")
         })?;
         let missing = MessageError::MalformedEnvelope("a member is missing");
-        match (
-            members.algorithm,
-            members.kid,
-            members.iv,
-            members.ciphertext,
-        ) {
+        match (members.algorithm, members.kid, members.iv, members.ciphertext) {
             (Some(algorithm), _, _, Some(ciphertext)) if algorithm == V1 => {
                 Ok(Self::V1 { ciphertext })
             }
             (Some(algorithm), Some(kid), Some(iv), Some(ciphertext)) if algorithm == V2 => {
-                Ok(Self::V2 {
-                    kid,
-                    iv,
-                    ciphertext,
-                })
+                Ok(Self::V2 { kid, iv, ciphertext })
             }
             (Some(algorithm), ..) if algorithm != V1 && algorithm != V2 => {
                 Ok(Self::Other { algorithm })
@@ -104,11 +93,7 @@ impl<'a> EncryptedContent<'a> {
                 iv: None,
                 ciphertext: Some(Cow::Borrowed(ciphertext)),
             },
-            Self::V2 {
-                kid,
-                iv,
-                ciphertext,
-            } => Members {
+            Self::V2 { kid, iv, ciphertext } => Members {
                 algorithm: Some(V2.into()),
                 kid: Some(Cow::Borrowed(kid)),
                 iv: Some(Cow::Borrowed(iv)),
@@ -149,9 +134,7 @@ impl<'a> EncryptedContent<'a> {
                 let bytes = [iv.as_slice(), ciphertext].concat();
                 let mut text = id.to_string();
                 BASE64_STANDARD.encode_string(bytes, &mut text);
-                EncryptedContent::V1 {
-                    ciphertext: text.into(),
-                }
+                EncryptedContent::V1 { ciphertext: text.into() }
             }
         }
     }
@@ -174,9 +157,7 @@ impl<'a> EncryptedContent<'a> {
                 } else if let Ok(iv) = <[u8; 16]>::try_from(iv.as_slice()) {
                     cbc(iv, ciphertext)
                 } else {
-                    Err(MessageError::MalformedEnvelope(
-                        "its iv is not 12 or 16 bytes long",
-                    ))
+                    Err(MessageError::MalformedEnvelope("its iv is not 12 or 16 bytes long"))
                 }
             }
             Self::Other { .. } => Err(MessageError::UnsupportedAlgorithm),
@@ -218,29 +199,17 @@ pub fn encrypted_content_of(document: &Value) -> Option<String> {
     match document.get("t")?.as_str()? {
         "e2e" => {
             let content = document.get("content").and_then(algorithm_of);
-            let msg = document
-                .get("msg")
-                .and_then(Value::as_str)
-                .filter(|msg| !msg.is_empty());
+            let msg = document.get("msg").and_then(Value::as_str).filter(|msg| !msg.is_empty());
             match (content, msg) {
                 (Some((content, V1 | V2)), _) | (Some((content, _)), None) => {
                     Some(Value::Object(content.clone()).to_text())
                 }
-                (_, Some(msg)) => Some(
-                    EncryptedContent::V1 {
-                        ciphertext: msg.into(),
-                    }
-                    .to_text(),
-                ),
+                (_, Some(msg)) => Some(EncryptedContent::V1 { ciphertext: msg.into() }.to_text()),
                 (None, None) => None,
             }
         }
         "message_pinned_e2e" => {
-            let pinned = document
-                .get("attachments")?
-                .as_array()?
-                .first()?
-                .as_object()?;
+            let pinned = document.get("attachments")?.as_array()?.first()?.as_object()?;
             let (content, _) = algorithm_of(pinned.get("content")?)?;
             Some(Value::Object(content.clone()).to_text())
         }

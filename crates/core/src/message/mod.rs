@@ -59,9 +59,8 @@ impl RoomKey {
     /// [`MessageError::MalformedEnvelope`], [`MessageError::UnsupportedAlgorithm`],
     /// [`MessageError::DecryptionFailed`].
     pub fn decrypt(&self, content: &EncryptedContent<'_>) -> Result<MessageContent, MessageError> {
-        let plaintext = self
-            .open(content.to_sealed()?)
-            .map_err(|Refused| MessageError::DecryptionFailed)?;
+        let plaintext =
+            self.open(content.to_sealed()?).map_err(|Refused| MessageError::DecryptionFailed)?;
         MessageContent::from_plaintext(&plaintext)
     }
 }

@@ -1,0 +1,89 @@
+/**
+ * What went wrong, in a form that stays the same from release to release.
+ *
+ * - `ERR_E2EE_WRONG_PASSPHRASE`: the passphrase does not open the private key, or the stored key
+ *   was changed
+ * - `ERR_E2EE_AMBIGUOUS_PASSPHRASE`: Rocket.Chat's web and mobile clients would read the
+ *   passphrase differently from each other (it has characters outside ASCII)
+ * - `ERR_E2EE_ITERATIONS_OUT_OF_RANGE`: the stored private key asks for fewer than 1,000 or more
+ *   than 2,000,000 PBKDF2 iterations; no work was done
+ * - `ERR_E2EE_MALFORMED_ENVELOPE`: encrypted content, a stored private key or the description of
+ *   an encrypted file has no known form
+ * - `ERR_E2EE_MALFORMED_KEY`: a JWK, a wrapped room key or a key id has no known form
+ * - `ERR_E2EE_UNSUPPORTED_ALGORITHM`: well formed, but for an algorithm that Rocket.Chat's own
+ *   encryption does not use, such as Matrix' in federated rooms
+ * - `ERR_E2EE_DECRYPTION_FAILED`: the key does not fit, or the ciphertext was changed
+ * - `ERR_E2EE_NO_ROOM_KEY`: no key with the message's key id is held
+ * - `ERR_E2EE_INVALID_ARGUMENT`: the caller passed something that cannot be used
+ * - `ERR_E2EE_UNSUPPORTED_PLATFORM`: no native binary for this platform is installed
+ * - `ERR_E2EE_INTERNAL`: a bug in this library; nothing was lost
+ */
+export type E2eeErrorCode =
+  | 'ERR_E2EE_WRONG_PASSPHRASE'
+  | 'ERR_E2EE_AMBIGUOUS_PASSPHRASE'
+  | 'ERR_E2EE_ITERATIONS_OUT_OF_RANGE'
+  | 'ERR_E2EE_MALFORMED_ENVELOPE'
+  | 'ERR_E2EE_MALFORMED_KEY'
+  | 'ERR_E2EE_UNSUPPORTED_ALGORITHM'
+  | 'ERR_E2EE_DECRYPTION_FAILED'
+  | 'ERR_E2EE_NO_ROOM_KEY'
+  | 'ERR_E2EE_INVALID_ARGUMENT'
+  | 'ERR_E2EE_UNSUPPORTED_PLATFORM'
+  | 'ERR_E2EE_INTERNAL';
+
+/**
+ * The error of everything that a caller or the network can cause. Switch on `code`; the message
+ * is for people, and holds neither secrets nor plaintext.
+ */
+export class E2eeError extends Error {
+  /** See {@link E2eeErrorCode}. */
+  readonly code: E2eeErrorCode;
+
+  constructor(code: E2eeErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = 'E2eeError';
+    this.code = code;
+  }
+}
+
+/** Runs a call into the binding, whose plain errors carry the core's code. */
+export function guard<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw e2eeError(error);
+  }
+}
+
+/** As {@link guard}, for calls that leave the event loop. */
+export async function guardAsync<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    throw e2eeError(error);
+  }
+}
+
+/** Errors of the binding are known by their code: they need not be of this realm's `Error`. */
+function e2eeError(error: unknown): unknown {
+  const { code, message } = Object(error) as { code?: unknown; message?: unknown };
+  if (!(error instanceof E2eeError) && typeof code === 'string' && code.startsWith('ERR_E2EE_')) {
+    return new E2eeError(code as E2eeErrorCode, String(message));
+  }
+  return error;
+}
+
+/** Lets text pass, and answers anything else with `code`. */
+export function expectText(value: unknown, name: string, code: E2eeErrorCode): string {
+  if (typeof value !== 'string') {
+    throw new E2eeError(code, `${name} must be a string, not ${kindOf(value)}`);
+  }
+  return value;
+}
+
+/** What a value is, without saying what it holds. */
+export function kindOf(value: unknown): string {
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return 'an array';
+  return typeof value === 'object' ? 'an object' : typeof value;
+}
