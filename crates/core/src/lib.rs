@@ -28,6 +28,8 @@ mod jwk;
 pub mod key_ring;
 pub mod message;
 pub mod room_key;
+#[cfg(test)]
+mod testing;
 
 pub use error::{Code, Error};
 pub use file::{FileDecryptor, FileEncryption, FileEncryptor};
