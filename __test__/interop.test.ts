@@ -9,6 +9,7 @@ import {
   encryptedContentOf,
   encryptFile,
   encryptFileStream,
+  type FileEncryption,
   generatePassphrase,
   Identity,
   type MessageContent,
@@ -541,7 +542,8 @@ async function pour(data: Uint8Array, transform: Transform, random: Random): Pro
   return Buffer.concat(received);
 }
 
-const secretsOf = ({ encryption, hashes }: FileSecrets): FileSecrets => ({ encryption, hashes });
+const secretsOf = ({ encryption, hashes }: FileSecrets): FileSecrets & FileEncryption =>
+  ({ encryption, hashes }) as FileSecrets & FileEncryption;
 
 describe(`files, seed ${SEED}`, () => {
   const random = seededRandom(SEED);

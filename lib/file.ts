@@ -187,10 +187,10 @@ async function transform(cipher: FileEncryptor | FileDecryptor, data: Uint8Array
   }
   const result = Buffer.allocUnsafeSlow(data.length);
   for (let start = 0; start < result.length; start += PIECE) {
-    const piece = data.subarray(start, Math.min(start + PIECE, result.length));
-    if (piece.length !== Math.min(PIECE, result.length - start)) {
+    if (data.length !== result.length) {
       throw new E2eeError('ERR_E2EE_INVALID_ARGUMENT', 'data was taken away during the work');
     }
+    const piece = data.subarray(start, start + PIECE);
     result.set(await guardAsync(() => cipher.updateLater(piece)), start);
   }
   return result;

@@ -12,7 +12,7 @@
 //! | [`key_ring`] | every key of one room, and which to try for a message |
 //! | [`message`] | encrypted message content and what is inside |
 //! | [`ejson`] | the JSON dialect inside an envelope |
-//! | [`file`] | encrypted files, in pieces |
+//! | [`mod@file`] | encrypted files, in pieces |
 //! | [`error`] | one error over all of them, with stable codes |
 //!
 //! Section numbers in the documentation refer to `docs/protocol.md`.
