@@ -56,6 +56,21 @@ impl KeyRing {
         self.insert(recorded_id, key);
     }
 
+    /// Whether a key with these bytes and this id is held.
+    pub fn contains(&self, key: &RoomKey) -> bool {
+        self.by_id.get(key.id()).is_some_and(|keys| keys.iter().any(|held| held.same_secret(key)))
+    }
+
+    /// Whether any key of this id is held.
+    pub fn has_id(&self, id: &KeyId) -> bool {
+        self.by_id.contains_key(id)
+    }
+
+    /// The key of this id that was inserted last.
+    pub fn newest(&self, id: &KeyId) -> Option<Arc<RoomKey>> {
+        self.by_id.get(id)?.first().cloned()
+    }
+
     /// Tries the keys that may have encrypted `content`: all with a matching id, then the
     /// current one whatever its id, as web clients do. A key is accepted only where GCM
     /// authenticates, or CBC unpads to a JSON object.

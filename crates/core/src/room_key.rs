@@ -222,6 +222,11 @@ impl RoomKey {
         Ok(wrapped)
     }
 
+    /// The JWK, as its maker wrote it. It is the key.
+    pub(crate) fn jwk(&self) -> &str {
+        &self.jwk
+    }
+
     /// The name of this key.
     pub fn id(&self) -> &KeyId {
         &self.id

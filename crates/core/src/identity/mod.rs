@@ -84,6 +84,11 @@ impl From<JwkError> for IdentityError {
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
+    /// A fingerprint of these bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The 32 bytes of the hash.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -273,7 +278,7 @@ impl Identity {
         RoomKey::unwrap(wrapped, |ciphertext| self.oaep.decrypt(rng, ciphertext))
     }
 
-    fn to_private_jwk(&self) -> Result<Zeroizing<String>, IdentityError> {
+    pub(crate) fn to_private_jwk(&self) -> Result<Zeroizing<String>, IdentityError> {
         let key = &*self.private;
         let missing = || IdentityError::MalformedKey("the key is incomplete");
         let bytes = |integer: &BoxedUint| Zeroizing::new(integer.to_be_bytes());

@@ -1,0 +1,325 @@
+//! How the participant's flows meet the outside world: effects go out, answers come in.
+//!
+//! A flow is an `async fn` that awaits answers. Nothing here runs by itself: [`Executor::step`]
+//! polls the flows whenever the driver brings something, and hands over what they want done. No
+//! waker and no runtime is needed, so the same code runs natively, in WebAssembly and in a
+//! simulation.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::error::{Code, Error};
+
+/// Something that the driver is to do. Those with an `id` are answered with [`Input::Answer`].
+#[derive(Debug, Serialize)]
+#[serde(tag = "effect", rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum Effect {
+    /// A REST call below `/api/v1/`. Answer: the body.
+    Request {
+        /// Names the answer.
+        id: u64,
+        /// What to ask.
+        #[serde(flatten)]
+        request: Request,
+    },
+    /// A DDP method, on servers that have no REST route for it. Answer: its result.
+    Call {
+        /// Names the answer.
+        id: u64,
+        /// The method's name.
+        name: &'static str,
+        /// Its parameters.
+        params: Value,
+    },
+    /// Read the records whose names begin with a prefix. Answer: a list of records.
+    Load {
+        /// Names the answer.
+        id: u64,
+        /// The prefix.
+        prefix: String,
+    },
+    /// Write records, all or none. Answer: nothing.
+    Commit {
+        /// Names the answer.
+        id: u64,
+        /// The records.
+        changes: Vec<Change>,
+    },
+    /// Take the right to handle something, once among all that share the store. Answer: whether
+    /// it was had.
+    Claim {
+        /// Names the answer.
+        id: u64,
+        /// What is claimed.
+        name: String,
+        /// For how long, in milliseconds.
+        ttl: u64,
+    },
+    /// Wait. Answer: nothing.
+    Sleep {
+        /// Names the answer.
+        id: u64,
+        /// For how long, in milliseconds.
+        ms: u64,
+    },
+    /// Tell the application.
+    Emit {
+        /// The event's name.
+        event: &'static str,
+        /// What it carries.
+        data: Value,
+    },
+    /// A command has ended.
+    Done {
+        /// Which one.
+        command: u64,
+        /// Its result.
+        #[serde(flatten)]
+        outcome: Outcome,
+    },
+}
+
+/// A REST call.
+#[derive(Clone, Debug, Serialize)]
+pub struct Request {
+    /// `GET` or `POST`.
+    pub method: &'static str,
+    /// The route, such as `e2e.fetchMyKeys`.
+    pub path: String,
+    /// The query, for `GET`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<Value>,
+    /// The JSON body, for `POST`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<Value>,
+}
+
+/// A record to write: sealed already.
+#[derive(Debug, Serialize)]
+pub struct Change {
+    /// Its name.
+    pub name: String,
+    /// The version that it replaces; 0 where it must not exist yet.
+    pub expected: u64,
+    /// Base64 of the sealed bytes; `None` removes the record.
+    pub data: Option<String>,
+}
+
+/// What the driver brings.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "input", rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum Input {
+    /// The application wants something; ends with [`Effect::Done`].
+    Command {
+        /// Names it.
+        id: u64,
+        /// What is wanted.
+        command: super::Command,
+    },
+    /// The answer to an effect.
+    Answer {
+        /// The effect's id.
+        id: u64,
+        /// What came of it.
+        #[serde(flatten)]
+        outcome: Outcome,
+    },
+    /// The workspace tells something by itself.
+    Event {
+        /// What it tells.
+        event: super::WorkspaceEvent,
+    },
+}
+
+/// A result as it crosses the boundary.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It worked.
+    Ok(Value),
+    /// It did not.
+    Error(Failure),
+}
+
+/// Why something did not work: a code of this library's, and what the workspace said.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// A stable code.
+    pub code: String,
+    /// For people; holds neither secrets nor plaintext.
+    pub message: String,
+    /// The HTTP status, where the workspace answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Rocket.Chat's own code, where it gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_type: Option<String>,
+}
+
+impl Failure {
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code: code.as_str().to_owned(),
+            message: message.into(),
+            status: None,
+            error_type: None,
+        }
+    }
+
+    pub(super) fn is(&self, code: Code) -> bool {
+        self.code == code.as_str()
+    }
+
+    /// Whether the workspace refused with this code of its own.
+    pub(super) fn is_workspace(&self, error_type: &str) -> bool {
+        self.error_type.as_deref() == Some(error_type)
+    }
+}
+
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let error = error.into();
+        Self::new(error.code(), error.to_string())
+    }
+}
+
+pub(super) type Result<T> = std::result::Result<T, Failure>;
+
+#[derive(Default)]
+struct Desk {
+    next: u64,
+    now: u64,
+    effects: Vec<Effect>,
+    answers: HashMap<u64, Outcome>,
+    spawned: Vec<Flow>,
+}
+
+type Flow = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What flows hold to reach the outside.
+#[derive(Clone, Default)]
+pub(super) struct Host(Arc<Mutex<Desk>>);
+
+impl Host {
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Milliseconds since 1970, as the driver last told.
+    pub(super) fn now(&self) -> u64 {
+        self.desk().now
+    }
+
+    pub(super) fn emit(&self, event: &'static str, data: Value) {
+        self.desk().effects.push(Effect::Emit { event, data });
+    }
+
+    /// Starts another flow beside this one.
+    pub(super) fn spawn(&self, flow: impl Future<Output = ()> + Send + 'static) {
+        self.desk().spawned.push(Box::pin(flow));
+    }
+
+    pub(super) fn done(&self, command: u64, outcome: Outcome) {
+        self.desk().effects.push(Effect::Done { command, outcome });
+    }
+
+    async fn ask(&self, effect: impl FnOnce(u64) -> Effect) -> Result<Value> {
+        let id = {
+            let mut desk = self.desk();
+            desk.next += 1;
+            let id = desk.next;
+            desk.effects.push(effect(id));
+            id
+        };
+        let host = self.clone();
+        let outcome = std::future::poll_fn(move |_| match host.desk().answers.remove(&id) {
+            Some(outcome) => Poll::Ready(outcome),
+            None => Poll::Pending,
+        })
+        .await;
+        match outcome {
+            Outcome::Ok(value) => Ok(value),
+            Outcome::Error(failure) => Err(failure),
+        }
+    }
+
+    pub(super) async fn get(&self, path: &str, query: Value) -> Result<Value> {
+        let query = Some(query).filter(|query| query.as_object().is_some_and(|q| !q.is_empty()));
+        let request = Request { method: "GET", path: path.to_owned(), query, body: None };
+        self.ask(|id| Effect::Request { id, request }).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: Value) -> Result<Value> {
+        let request =
+            Request { method: "POST", path: path.to_owned(), query: None, body: Some(body) };
+        self.ask(|id| Effect::Request { id, request }).await
+    }
+
+    pub(super) async fn call(&self, name: &'static str, params: Value) -> Result<Value> {
+        self.ask(|id| Effect::Call { id, name, params }).await
+    }
+
+    pub(super) async fn load(&self, prefix: &str) -> Result<Value> {
+        self.ask(|id| Effect::Load { id, prefix: prefix.to_owned() }).await
+    }
+
+    pub(super) async fn commit(&self, changes: Vec<Change>) -> Result<()> {
+        self.ask(|id| Effect::Commit { id, changes }).await.map(drop)
+    }
+
+    pub(super) async fn claim(&self, name: String, ttl: u64) -> Result<bool> {
+        let had = self.ask(|id| Effect::Claim { id, name, ttl }).await?;
+        Ok(had == json!(true))
+    }
+
+    pub(super) async fn sleep(&self, ms: u64) -> Result<()> {
+        self.ask(|id| Effect::Sleep { id, ms }).await.map(drop)
+    }
+
+    /// Waits until `ready` gives something; asked again at each step.
+    pub(super) async fn until<T>(&self, mut ready: impl FnMut() -> Option<T> + Send) -> T {
+        std::future::poll_fn(move |_| match ready() {
+            Some(value) => Poll::Ready(value),
+            None => Poll::Pending,
+        })
+        .await
+    }
+}
+
+/// The flows that are under way.
+#[derive(Default)]
+pub(super) struct Executor {
+    pub(super) host: Host,
+    flows: VecDeque<Flow>,
+}
+
+impl Executor {
+    pub(super) fn answer(&self, id: u64, outcome: Outcome) {
+        self.host.desk().answers.insert(id, outcome);
+    }
+
+    /// Lets every flow go on as far as it can, and returns what they want done.
+    pub(super) fn step(&mut self, now: u64) -> Vec<Effect> {
+        self.host.desk().now = now;
+        let mut context = Context::from_waker(Waker::noop());
+        loop {
+            self.flows.extend(std::mem::take(&mut self.host.desk().spawned));
+            let before = self.flows.len();
+            // A flow that ends may be what another waits for: go round until none ends.
+            self.flows.retain_mut(|flow| flow.as_mut().poll(&mut context).is_pending());
+            if self.flows.len() == before && self.host.desk().spawned.is_empty() {
+                return std::mem::take(&mut self.host.desk().effects);
+            }
+        }
+    }
+}

@@ -1,0 +1,567 @@
+//! Messages in and out, and the outbox (design §7: never in clear, once, in order).
+
+use std::sync::Arc;
+
+use rand_core::Rng;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Shared;
+use super::host::{Failure, Outcome, Result};
+use super::rooms::Document;
+use super::store::parse;
+use crate::ejson;
+use crate::error::Code;
+use crate::message::{EncryptedContent, MessageContent, encrypted_content_of, overlay};
+use crate::room_key::RoomKey;
+
+/// Messages that wait to be sent, at most, for each room.
+const MAX_WAITING: usize = 1000;
+/// How long a message waits for its key or a connection, in milliseconds, unless told otherwise.
+const DEADLINE: u64 = 10 * 60 * 1000;
+/// How long a handled message stays claimed, in milliseconds.
+const CLAIM_TTL: u64 = 7 * 24 * 60 * 60 * 1000;
+/// The alphabet of Rocket.Chat's ids, whose characters people do not mistake for each other.
+const ID_ALPHABET: &[u8] = b"23456789ABCDEFGHJKLMNPQRSTWXYZabcdefghijkmnopqrstuvwxyz";
+
+/// A message to send.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct OutgoingMessage {
+    /// The text.
+    pub msg: String,
+    /// The message whose thread this belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread_id: Option<String>,
+    /// Attachments, as EJSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attachments: Option<Vec<Value>>,
+    /// Names to notify, sigils included (`@bob`, `@all`). They travel in clear.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mentions: Vec<String>,
+    /// Channels to link, sigils included (`#general`). They travel in clear.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channel_mentions: Vec<String>,
+    /// How long it may wait, in milliseconds; ten minutes unless told otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<u64>,
+}
+
+impl std::fmt::Debug for OutgoingMessage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OutgoingMessage").finish_non_exhaustive()
+    }
+}
+
+/// A message in the outbox, as it is kept: `outbox/<room>/<time>-<id>`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    id: String,
+    message: OutgoingMessage,
+    /// Milliseconds since 1970, after which it is not sent any more.
+    expires: u64,
+}
+
+/// A message in the outbox.
+pub(super) struct Waiting {
+    name: String,
+    record: Record,
+    /// Whether a command waits for the outcome; otherwise an event tells it.
+    attended: bool,
+    outcome: Option<Outcome>,
+}
+
+/// What the workspace tells by itself.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[non_exhaustive]
+#[allow(
+    missing_docs,
+    reason = "the fields are documents as the streams of protocol §4.2 have them"
+)]
+pub enum WorkspaceEvent {
+    /// A message was sent or changed.
+    Message { message: Value },
+    /// One of the account's subscriptions changed.
+    Subscription { subscription: Value },
+    /// One of the account's rooms changed.
+    Room { room: Value },
+    /// Somebody asks for a room's key.
+    KeyRequest { room_id: String, key_id: Option<String> },
+    /// A message was deleted.
+    MessageDeleted { room_id: String, message_id: String },
+    /// The connection is there, perhaps again: what was missed is fetched.
+    Connected,
+    /// The connection is gone.
+    Disconnected { reason: String },
+}
+
+impl std::fmt::Debug for WorkspaceEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkspaceEvent").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Takes what the workspace tells. What goes wrong is told by an event, and ends nothing.
+    pub(super) async fn handle(self: &Arc<Self>, event: WorkspaceEvent) {
+        if self.identity().is_err() {
+            return;
+        }
+        let (room_id, outcome) = match event {
+            WorkspaceEvent::Message { message } => {
+                let id = text(&message, "rid").unwrap_or_default().to_owned();
+                (id.clone(), self.receive(&id, message).await)
+            }
+            WorkspaceEvent::Subscription { subscription } => {
+                let id = text(&subscription, "rid").unwrap_or_default().to_owned();
+                self.see_subscription(&subscription);
+                (id.clone(), self.changed(&id).await)
+            }
+            WorkspaceEvent::Room { room } => {
+                let id = text(&room, "_id").unwrap_or_default().to_owned();
+                self.see_room(&room);
+                (id.clone(), self.changed(&id).await)
+            }
+            WorkspaceEvent::KeyRequest { room_id, key_id } => {
+                let outcome = self.requested(&room_id, key_id.as_deref()).await;
+                (room_id, outcome)
+            }
+            WorkspaceEvent::MessageDeleted { room_id, message_id } => {
+                if let Some(room) = self.state().rooms.get_mut(&room_id) {
+                    room.pending.retain(|message| text(message, "_id") != Some(&message_id));
+                }
+                (room_id, Ok(()))
+            }
+            WorkspaceEvent::Connected => (String::new(), self.sync().await.map(drop)),
+            WorkspaceEvent::Disconnected { reason } => {
+                self.host.emit("disconnected", json!({ "reason": reason }));
+                (String::new(), Ok(()))
+            }
+        };
+        if let Err(failure) = outcome {
+            self.trouble(&room_id, &failure);
+        }
+    }
+
+    async fn changed(self: &Arc<Self>, id: &str) -> Result<()> {
+        if self.expect_authorized(id).is_err() {
+            return Ok(());
+        }
+        self.settle_room(id).await?;
+        if self.options.distribute_keys && self.waits(id) {
+            self.distribute(Some(id)).await?;
+        }
+        Ok(())
+    }
+
+    fn waits(&self, id: &str) -> bool {
+        self.state().rooms.get(id).is_some_and(|room| {
+            let waiting = room.document.as_ref().and_then(|document| document.waiting.as_ref());
+            room.usable_key().is_some() && waiting.is_some_and(|waiting| !waiting.is_empty())
+        })
+    }
+
+    /// Serves a request, where the asked key is the room's and ours (design §7).
+    async fn requested(self: &Arc<Self>, id: &str, key_id: Option<&str>) -> Result<()> {
+        let (Ok(()), Ok(key)) = (self.expect_authorized(id), self.expect_usable(id)) else {
+            return Ok(());
+        };
+        match key_id {
+            Some(asked) if asked != key.id().as_str() => Ok(()),
+            _ => self.serve_newcomers(id).await,
+        }
+    }
+
+    /// Takes one message of an authorised room: in order, once, and never our own.
+    pub(super) async fn receive(self: &Arc<Self>, id: &str, message: Value) -> Result<()> {
+        if self.expect_authorized(id).is_err() || !is_encrypted(&message) {
+            return Ok(());
+        }
+        if message.pointer("/u/_id").and_then(Value::as_str) == Some(&self.options.user_id) {
+            return Ok(());
+        }
+        self.alone(format!("receive/{id}"), async {
+            match self.decrypt(&message) {
+                Ok(decrypted) => self.deliver(id, &message, decrypted).await,
+                Err(failure) => {
+                    // A message that waits for its key is told once, however often it is seen.
+                    if failure.is(Code::NoRoomKey) && !self.remember(id, message.clone()) {
+                        return Ok(());
+                    }
+                    let message_id = message.get("_id");
+                    let data = json!({ "roomId": id, "messageId": message_id, "error": failure });
+                    self.host.emit("undecryptable", data);
+                    Ok(())
+                }
+            }
+        })
+        .await
+    }
+
+    async fn deliver(&self, id: &str, message: &Value, decrypted: Value) -> Result<()> {
+        let message_id = text(message, "_id").unwrap_or_default();
+        // An edited message is another one to handle; the time of the edit tells them apart.
+        let edited = message.get("editedAt").map(Value::to_string).unwrap_or_default();
+        if self.host.claim(format!("message/{message_id}/{edited}"), CLAIM_TTL).await? {
+            self.host.emit("message", decrypted);
+            self.audit("read", json!({ "roomId": id, "messageId": message_id })).await?;
+        }
+        Ok(())
+    }
+
+    /// Tries the messages that came before their key, and lets the outbox go on.
+    pub(super) async fn retry_pending(self: &Arc<Self>, id: &str) {
+        let pending = match self.state().rooms.get_mut(id) {
+            Some(room) => std::mem::take(&mut room.pending),
+            None => return,
+        };
+        for message in pending {
+            let shared = Arc::clone(self);
+            let id = id.to_owned();
+            self.host.spawn(async move {
+                if let Err(failure) = shared.receive(&id, message).await {
+                    shared.trouble(&id, &failure);
+                }
+            });
+        }
+        let shared = Arc::clone(self);
+        let id = id.to_owned();
+        self.host.spawn(async move { shared.flush(&id).await });
+    }
+
+    /// Reads the messages of a room that came since the last round.
+    pub(super) async fn fetch_messages(self: &Arc<Self>, id: &str) -> Result<()> {
+        let name = format!("seen/{id}");
+        let seen = self.load::<Value>(&name).await?;
+        let seen = seen.into_iter().find(|(found, _)| *found == name);
+        let since = match seen.as_ref().and_then(|(_, seen)| text(seen, "lastUpdate")) {
+            Some(since) => since.to_owned(),
+            // History is the application's to ask for: from now on it is told.
+            None => {
+                let now = super::serving::iso(self.host.now());
+                return self.save_seen(&name, &now).await;
+            }
+        };
+        let body = self
+            .host
+            .get("chat.syncMessages", json!({ "roomId": id, "lastUpdate": since }))
+            .await?;
+        let mut updated: Vec<Value> =
+            body.pointer("/result/updated").cloned().map(parse).transpose()?.unwrap_or_default();
+        updated.sort_by_cached_key(|message| text(message, "ts").map(str::to_owned));
+        let latest = updated.iter().filter_map(|message| text(message, "_updatedAt")).max();
+        let latest = latest.map(str::to_owned);
+        for message in updated {
+            self.receive(id, message).await?;
+        }
+        let waiting = match self.state().rooms.get_mut(id) {
+            Some(room) => {
+                room.stale = false;
+                !room.pending.is_empty()
+            }
+            None => false,
+        };
+        match latest {
+            // What waits for a key is read again after a restart, so the mark stays before it.
+            Some(latest) if latest > since && !waiting => self.save_seen(&name, &latest).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn save_seen(&self, name: &str, last_update: &str) -> Result<()> {
+        let ours = json!({ "lastUpdate": last_update });
+        self.write(name, ours, |theirs: Value, ours| {
+            if text(&theirs, "lastUpdate") > text(&ours, "lastUpdate") { theirs } else { ours }
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Decrypts messages that the application brings; each has an outcome of its own.
+    pub(super) fn decrypt_all(&self, messages: Vec<Value>) -> Result<Value> {
+        self.identity()?;
+        let outcomes = messages.iter().map(|message| match self.decrypt(message) {
+            Ok(decrypted) => json!([decrypted]),
+            Err(failure) => json!([failure.code, failure.message]),
+        });
+        Ok(outcomes.collect())
+    }
+
+    fn decrypt(&self, message: &Value) -> Result<Value> {
+        let id = text(message, "rid").unwrap_or_default();
+        self.expect_authorized(id)?;
+        let not_encrypted =
+            || Failure::new(Code::InvalidArgument, "the message is not an encrypted one");
+        let document = ejson::Value::parse(&message.to_string()).map_err(|_| not_encrypted())?;
+        let content = encrypted_content_of(&document).ok_or_else(not_encrypted)?;
+        let content = EncryptedContent::parse(&content)?;
+        let plain = match self.state().rooms.get(id) {
+            Some(room) => room.ring.decrypt(&content)?,
+            None => return Err(Failure::new(Code::NoRoomKey, "no key of this room is held")),
+        };
+        let ejson::Value::Object(mut document) = document else { return Err(not_encrypted()) };
+        overlay(&mut document, plain);
+        let document = ejson::Value::Object(document).to_text();
+        Ok(json!({
+            "roomId": id,
+            "messageId": message.get("_id"),
+            "userId": message.pointer("/u/_id"),
+            "username": message.pointer("/u/username"),
+            "threadId": message.get("tmid"),
+            "keyId": content.key_id()?,
+            "document": serde_json::from_str::<Value>(&document).map_err(|_| not_encrypted())?,
+        }))
+    }
+
+    /// Sends a message through the outbox; ends when it is sent, or cannot be.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        id: &str,
+        message: OutgoingMessage,
+    ) -> Result<Value> {
+        self.expect_authorized(id)?;
+        self.expect_encrypted(id).await?;
+        // What cannot be encrypted is told now, not when its turn comes.
+        content_of(&message)?;
+        let message_id = self.new_message_id();
+        let now = self.host.now();
+        let wait = message.deadline.unwrap_or(DEADLINE);
+        let record = Record { id: message_id.clone(), message, expires: now.saturating_add(wait) };
+        let name = format!("outbox/{id}/{now:015}-{message_id}");
+        if self.state().rooms.get(id).is_some_and(|room| room.outbox.len() >= MAX_WAITING) {
+            return Err(Failure::new(Code::OutboxFull, "too many messages wait in this room"));
+        }
+        self.write(&name, record.clone(), |_, ours| ours).await?;
+        if let Some(room) = self.state().rooms.get_mut(id) {
+            room.outbox.push(Waiting { name, record, attended: true, outcome: None });
+        }
+        self.expire_later(id, wait);
+        self.flush(id).await;
+        let outcome = self.host.until(|| self.take_outcome(id, &message_id)).await;
+        match outcome {
+            Outcome::Ok(sent) => Ok(sent),
+            Outcome::Error(failure) => Err(failure),
+        }
+    }
+
+    fn take_outcome(&self, id: &str, message_id: &str) -> Option<Outcome> {
+        let mut state = self.state();
+        let outbox = &mut state.rooms.get_mut(id)?.outbox;
+        let place = outbox
+            .iter()
+            .position(|waiting| waiting.record.id == message_id && waiting.outcome.is_some())?;
+        outbox.remove(place).outcome
+    }
+
+    /// Looks at the room's outbox again when this message's time is over.
+    fn expire_later(self: &Arc<Self>, id: &str, wait: u64) {
+        let (shared, id) = (Arc::clone(self), id.to_owned());
+        self.host.spawn(async move {
+            let _closed = shared.host.sleep(wait + 1).await;
+            shared.flush(&id).await;
+        });
+    }
+
+    pub(super) async fn load_outbox(self: &Arc<Self>) -> Result<()> {
+        let records = self.load::<Record>("outbox/").await?;
+        let mut waits = Vec::new();
+        {
+            let mut state = self.state();
+            for (name, record) in records {
+                let Some(id) = name.split('/').nth(1).map(str::to_owned) else { continue };
+                waits.push((id.clone(), record.expires));
+                let waiting = Waiting { name, record, attended: false, outcome: None };
+                state.rooms.entry(id).or_default().outbox.push(waiting);
+            }
+            for room in state.rooms.values_mut() {
+                room.outbox.sort_by(|a, b| a.name.cmp(&b.name));
+            }
+        }
+        for (id, expires) in waits {
+            self.expire_later(&id, expires.saturating_sub(self.host.now()));
+        }
+        Ok(())
+    }
+
+    /// Sends what waits in a room, in order, as far as that goes.
+    pub(super) async fn flush(self: &Arc<Self>, id: &str) {
+        self.alone(format!("outbox/{id}"), async {
+            while let Some((name, record)) = self.first_waiting(id) {
+                let Some(outcome) = self.attempt(id, &record).await else { return };
+                if self.remove(&name).await.is_err() {
+                    // Sent, but not taken from the store: the next turn finds it sent already.
+                    return;
+                }
+                self.settle_outgoing(id, &record.id, outcome);
+            }
+        })
+        .await;
+    }
+
+    fn first_waiting(&self, id: &str) -> Option<(String, Record)> {
+        let state = self.state();
+        let waiting =
+            state.rooms.get(id)?.outbox.iter().find(|waiting| waiting.outcome.is_none())?;
+        Some((waiting.name.clone(), waiting.record.clone()))
+    }
+
+    fn settle_outgoing(&self, id: &str, message_id: &str, outcome: Outcome) {
+        let mut state = self.state();
+        let Some(room) = state.rooms.get_mut(id) else { return };
+        let Some(place) = room.outbox.iter().position(|waiting| waiting.record.id == message_id)
+        else {
+            return;
+        };
+        if let Some(waiting) = room.outbox.get_mut(place)
+            && waiting.attended
+        {
+            waiting.outcome = Some(outcome);
+            return;
+        }
+        room.outbox.remove(place);
+        drop(state);
+        if let Outcome::Error(failure) = outcome {
+            self.trouble(id, &failure);
+        }
+    }
+
+    /// One attempt. `None`: it stays in the outbox.
+    async fn attempt(self: &Arc<Self>, id: &str, record: &Record) -> Option<Outcome> {
+        if self.host.now() > record.expires {
+            let failure =
+                Failure::new(Code::Expired, "the message waited too long and was not sent");
+            return Some(Outcome::Error(failure));
+        }
+        if let Err(failure) = self.expect_authorized(id) {
+            return Some(Outcome::Error(failure));
+        }
+        let key = self.expect_usable(id).ok()?;
+        let body = match self.envelope(id, &key, record) {
+            Ok(body) => body,
+            Err(failure) => return Some(Outcome::Error(failure)),
+        };
+        let sent = match self.host.post("chat.sendMessage", body).await {
+            Ok(answer) => answer.get("message").cloned().unwrap_or_default(),
+            // No answer, or none for now: its turn comes again, with the same id.
+            Err(failure) if failure.status.is_none_or(|status| status == 429 || status >= 500) => {
+                return None;
+            }
+            // A refusal may mean that an earlier attempt was taken (protocol §5.1).
+            Err(failure) => match self.sent_before(id, &record.id).await {
+                Some(message) => message,
+                None => return Some(Outcome::Error(failure)),
+            },
+        };
+        let details = json!({ "roomId": id, "messageId": record.id });
+        if let Err(failure) = self.audit("sent", details).await {
+            self.trouble(id, &failure);
+        }
+        Some(Outcome::Ok(json!({
+            "roomId": id,
+            "messageId": record.id,
+            "ts": sent.get("ts"),
+            "keyId": key.id().as_str(),
+        })))
+    }
+
+    async fn sent_before(&self, id: &str, message_id: &str) -> Option<Value> {
+        let body = self.host.get("chat.getMessage", json!({ "msgId": message_id })).await.ok()?;
+        let message = body.get("message")?;
+        let ours = message.pointer("/u/_id").and_then(Value::as_str) == Some(&self.options.user_id)
+            && text(message, "rid") == Some(id);
+        ours.then(|| message.clone())
+    }
+
+    /// The body for `chat.sendMessage`: nothing of the message but its ciphertext, its thread and
+    /// the mentions that were asked for.
+    fn envelope(&self, id: &str, key: &RoomKey, record: &Record) -> Result<Value> {
+        let mut message = json!({
+            "_id": record.id, "rid": id, "t": "e2e", "e2e": "pending",
+            "content": self.seal(key, &record.message)?,
+            "e2eMentions": mentions(&record.message),
+        });
+        if let (Some(thread), Some(members)) = (&record.message.thread_id, message.as_object_mut())
+        {
+            members.insert("tmid".to_owned(), json!(thread));
+        }
+        Ok(json!({ "message": message }))
+    }
+
+    fn seal(&self, key: &RoomKey, message: &OutgoingMessage) -> Result<Value> {
+        let content = key.encrypt(&mut **self.rng(), &content_of(message)?)?;
+        serde_json::from_str(&content.to_text())
+            .map_err(|_| Failure::new(Code::Internal, "the envelope is not JSON"))
+    }
+
+    pub(super) async fn edit(
+        self: &Arc<Self>,
+        id: &str,
+        message_id: &str,
+        message: OutgoingMessage,
+    ) -> Result<Value> {
+        self.expect_authorized(id)?;
+        self.expect_encrypted(id).await?;
+        let key = self.expect_usable(id)?;
+        let mut body = json!({
+            "roomId": id, "msgId": message_id, "content": self.seal(&key, &message)?,
+        });
+        if let Some(members) = body.as_object_mut()
+            && !(message.mentions.is_empty() && message.channel_mentions.is_empty())
+        {
+            members.insert("e2eMentions".to_owned(), mentions(&message));
+        }
+        self.host.post("chat.update", body).await?;
+        self.audit("edited", json!({ "roomId": id, "messageId": message_id })).await?;
+        Ok(Value::Null)
+    }
+
+    async fn expect_encrypted(self: &Arc<Self>, id: &str) -> Result<()> {
+        let known = self.state().rooms.get(id).and_then(|room| room.document.clone());
+        if known.is_none() {
+            self.refresh_room(id).await?;
+            self.settle_room(id).await?;
+        }
+        let state = self.state();
+        match state.rooms.get(id).and_then(|room| room.document.as_ref()) {
+            Some(document) if Document::is_encrypted(document) => Ok(()),
+            _ => Err(Failure::new(Code::InvalidArgument, "the room is not encrypted")),
+        }
+    }
+
+    /// 17 characters, as the server and its clients make them.
+    fn new_message_id(&self) -> String {
+        let mut rng = self.rng();
+        let mut id = String::with_capacity(17);
+        while id.len() < 17 {
+            let draw = usize::from((rng.next_u32() & 0x3F) as u8);
+            // Draws beyond the alphabet are thrown away, so that each character is as likely.
+            if let Some(character) = ID_ALPHABET.get(draw) {
+                id.push(char::from(*character));
+            }
+        }
+        id
+    }
+}
+
+fn content_of(message: &OutgoingMessage) -> Result<MessageContent> {
+    let payload = json!({ "msg": message.msg, "attachments": message.attachments });
+    Ok(MessageContent::parse(&payload.to_string())?)
+}
+
+fn mentions(message: &OutgoingMessage) -> Value {
+    json!({
+        "e2eUserMentions": message.mentions, "e2eChannelMentions": message.channel_mentions,
+    })
+}
+
+/// `t` alone tells (protocol §4.1).
+fn is_encrypted(message: &Value) -> bool {
+    matches!(text(message, "t"), Some("e2e" | "message_pinned_e2e"))
+}
+
+fn text<'a>(value: &'a Value, member: &str) -> Option<&'a str> {
+    value.get(member)?.as_str()
+}

@@ -1,0 +1,301 @@
+//! A participant: an account with an identity, kept in step with a workspace.
+//!
+//! Sans-I/O. The driver brings commands, answers and events ([`Input`]) and the time; it carries
+//! out what [`Participant::step`] returns ([`Effect`]). Flows are written as `async fn`s that
+//! await answers; see `host.rs`.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `account` | the user's key pair: found, made, published (protocol §2.3, §10) |
+//! | `rooms` | room keys: suggested, accepted, created, reset, waited for (§3) |
+//! | `serving` | keys for members who wait (§3.2), and whom to trust with them |
+//! | `messages` | messages in and out, the outbox |
+//! | `store` | sealed records |
+//! | `host` | effects, answers, and what runs the flows |
+
+mod account;
+mod host;
+mod messages;
+mod rooms;
+mod serving;
+mod store;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rand_core::CryptoRng;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::error::Code;
+use crate::identity::Identity;
+use crate::vault::Vault;
+
+pub use host::{Change, Effect, Failure, Input, Outcome, Request};
+pub use messages::{OutgoingMessage, WorkspaceEvent};
+
+use host::{Executor, Host, Result};
+
+/// What can go wrong before a flow begins; flows themselves end with a [`Failure`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParticipantError {
+    /// The options have no known form.
+    #[error("the options of a participant are missing or of a wrong type")]
+    Options,
+    /// The inputs have no known form.
+    #[error("what was handed to the participant has no known form")]
+    Inputs,
+}
+
+/// How a participant is set up.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Options {
+    /// The account's `_id`.
+    pub user_id: String,
+    /// The account's E2EE password; made and told once where it is absent and needed.
+    #[serde(default)]
+    pub passphrase: Option<Zeroizing<String>>,
+    /// Rooms that are authorised from the start.
+    pub rooms: Rooms,
+    /// Whether members who wait for a key are served.
+    #[serde(default = "yes")]
+    pub distribute_keys: bool,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("user_id", &self.user_id).finish_non_exhaustive()
+    }
+}
+
+/// Which rooms are authorised from the start.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Rooms {
+    /// These.
+    Listed(Vec<String>),
+    /// The text `all`: every encrypted room that the account is in.
+    All(String),
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What the application can ask for.
+#[derive(Deserialize)]
+#[serde(tag = "command", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "each is the method of the same name of the public surface")]
+pub enum Command {
+    Open,
+    Sync,
+    Send { room_id: String, message: OutgoingMessage },
+    Edit { room_id: String, message_id: String, message: OutgoingMessage },
+    Decrypt { messages: Vec<Value> },
+    CreateRoomKey { room_id: String },
+    ResetRoomKey { room_id: String },
+    RequestRoomKey { room_id: String },
+    DistributeRoomKeys { room_id: Option<String> },
+    AuthorizeRoom { room_id: String },
+    DeauthorizeRoom { room_id: String },
+    AuthorizedRooms,
+    GetRoomKeyHistory { room_id: String },
+    GetEncryptedRoomKey { room_id: String, key_id: Option<String> },
+    ChangePassphrase { next: Zeroizing<String> },
+    PassphraseTold,
+    RevokeIdentity,
+    Fingerprint { user_id: Option<String> },
+    Pin { user_id: String, fingerprint: String },
+    Pins,
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command").finish_non_exhaustive()
+    }
+}
+
+/// What all flows share.
+pub(crate) struct Shared {
+    host: Host,
+    vault: Arc<Vault>,
+    options: Options,
+    rng: Mutex<Box<dyn CryptoRng + Send>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    account: account::Account,
+    rooms: BTreeMap<String, rooms::Room>,
+    pins: BTreeMap<String, serving::Pin>,
+    versions: store::Versions,
+    cursors: rooms::Cursors,
+    /// What only one flow may do at a time.
+    busy: HashSet<String>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rng(&self) -> MutexGuard<'_, Box<dyn CryptoRng + Send>> {
+        self.rng.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn identity(&self) -> Result<Arc<Identity>> {
+        let state = self.state();
+        if state.account.revoked() {
+            return Err(Failure::new(Code::IdentityRevoked, "the identity was revoked"));
+        }
+        state.account.identity().ok_or_else(|| {
+            Failure::new(
+                Code::InvalidArgument,
+                "the participant has no identity yet: open it first",
+            )
+        })
+    }
+
+    /// Runs `work` while no other flow does what has the same name.
+    async fn alone<T>(&self, what: String, work: impl Future<Output = T>) -> T {
+        self.host.until(|| self.state().busy.insert(what.clone()).then_some(())).await;
+        let result = work.await;
+        self.state().busy.remove(&what);
+        result
+    }
+
+    /// A line of the audit trail: who did what with which room, never content.
+    async fn audit(&self, action: &str, details: Value) -> Result<()> {
+        let mut salt = [0; 8];
+        self.rng().fill_bytes(&mut salt);
+        let now = self.host.now();
+        // Names sort by time, and no two processes choose the same one.
+        let name = format!("audit/{now:015}-{}", hex::encode(salt));
+        self.write(&name, json!({ "ts": now, "action": action, "details": details }), |_, ours| {
+            ours
+        })
+        .await
+        .map(drop)
+    }
+}
+
+/// A participant of one account. See the module's documentation.
+pub struct Participant {
+    shared: Arc<Shared>,
+    executor: Executor,
+}
+
+impl Participant {
+    /// A participant that has done nothing yet; [`Command::Open`] comes first.
+    pub fn new(vault: Arc<Vault>, options: Options, rng: Box<dyn CryptoRng + Send>) -> Self {
+        let executor = Executor::default();
+        let shared = Arc::new(Shared {
+            host: executor.host.clone(),
+            vault,
+            options,
+            rng: Mutex::new(rng),
+            state: Mutex::default(),
+        });
+        Self { shared, executor }
+    }
+
+    /// A participant whose options are JSON text.
+    ///
+    /// # Errors
+    /// A failure with code [`Code::InvalidArgument`].
+    pub fn from_options(
+        vault: Arc<Vault>,
+        options: &str,
+        rng: Box<dyn CryptoRng + Send>,
+    ) -> std::result::Result<Self, ParticipantError> {
+        let options = serde_json::from_str(options).map_err(|_| ParticipantError::Options)?;
+        Ok(Self::new(vault, options, rng))
+    }
+
+    /// [`Participant::step`] with inputs and effects as JSON text of lists.
+    ///
+    /// # Errors
+    /// [`ParticipantError::Inputs`]: none of the inputs was taken.
+    pub fn step_text(
+        &mut self,
+        now: u64,
+        inputs: &str,
+    ) -> std::result::Result<String, ParticipantError> {
+        let inputs = crate::ejson::from_str(inputs).map_err(|_| ParticipantError::Inputs)?;
+        serde_json::to_string(&self.step(now, inputs)).map_err(|_| ParticipantError::Inputs)
+    }
+
+    /// Takes what came, at `now` milliseconds since 1970, and returns what is to be done.
+    pub fn step(&mut self, now: u64, inputs: Vec<Input>) -> Vec<Effect> {
+        for input in inputs {
+            match input {
+                Input::Answer { id, outcome } => self.executor.answer(id, outcome),
+                Input::Command { id, command } => {
+                    let shared = Arc::clone(&self.shared);
+                    self.executor.host.spawn(async move {
+                        let outcome = match shared.run(command).await {
+                            Ok(value) => Outcome::Ok(value),
+                            Err(failure) => Outcome::Error(failure),
+                        };
+                        shared.host.done(id, outcome);
+                    });
+                }
+                Input::Event { event } => {
+                    let shared = Arc::clone(&self.shared);
+                    self.executor.host.spawn(async move { shared.handle(event).await });
+                }
+            }
+        }
+        self.executor.step(now)
+    }
+}
+
+impl fmt::Debug for Participant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Participant").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    async fn run(self: &Arc<Self>, command: Command) -> Result<Value> {
+        match command {
+            Command::Open => self.open().await,
+            Command::Sync => self.sync().await,
+            Command::Send { room_id, message } => self.send(&room_id, message).await,
+            Command::Edit { room_id, message_id, message } => {
+                self.edit(&room_id, &message_id, message).await
+            }
+            Command::Decrypt { messages } => self.decrypt_all(messages),
+            Command::CreateRoomKey { room_id } => self.create_room_key(&room_id).await,
+            Command::ResetRoomKey { room_id } => self.reset_room_key(&room_id).await,
+            Command::RequestRoomKey { room_id } => self.request_room_key(&room_id).await,
+            Command::DistributeRoomKeys { room_id } => self.distribute(room_id.as_deref()).await,
+            Command::AuthorizeRoom { room_id } => self.authorize(&room_id).await,
+            Command::DeauthorizeRoom { room_id } => self.deauthorize(&room_id).await,
+            Command::AuthorizedRooms => Ok(json!(self.authorized_rooms())),
+            Command::GetRoomKeyHistory { room_id } => self.room_key_history(&room_id),
+            Command::GetEncryptedRoomKey { room_id, key_id } => {
+                self.encrypted_room_key(&room_id, key_id.as_deref())
+            }
+            Command::ChangePassphrase { next } => self.change_passphrase(&next).await,
+            Command::PassphraseTold => self.passphrase_told().await,
+            Command::RevokeIdentity => self.revoke().await,
+            Command::Fingerprint { user_id } => self.fingerprint(user_id.as_deref()).await,
+            Command::Pin { user_id, fingerprint } => self.pin(&user_id, &fingerprint).await,
+            Command::Pins => Ok(json!(self.state().pins)),
+        }
+    }
+}
+
+/// Server time in a document: ISO text over REST, EJSON over DDP.
+fn time_of(value: Option<&Value>) -> Option<String> {
+    value?.as_str().map(str::to_owned)
+}

@@ -1,0 +1,766 @@
+//! Room keys: suggested, accepted, created, reset, waited for (protocol §3).
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::host::{Failure, Result};
+use super::store::parse;
+use super::{Rooms, Shared, time_of};
+use crate::error::Code;
+use crate::identity::Identity;
+use crate::key_ring::KeyRing;
+use crate::room_key::{Algorithm, KeyId, RoomKey};
+
+/// Messages that wait for their key, at most, for each room.
+const MAX_PENDING: usize = 500;
+/// How long a request for keys is not repeated, in milliseconds.
+const REQUEST_PAUSE: u64 = 60_000;
+
+/// One room, as far as it is known.
+#[derive(Default)]
+pub(super) struct Room {
+    pub(super) record: Record,
+    pub(super) ring: KeyRing,
+    pub(super) document: Option<Document>,
+    pub(super) subscription: Option<Subscription>,
+    /// Messages that came before their key.
+    pub(super) pending: Vec<Value>,
+    pub(super) outbox: Vec<super::messages::Waiting>,
+    /// Whether there may be messages that were not read yet.
+    pub(super) stale: bool,
+    asked: u64,
+}
+
+/// What is kept of a room: `room/<id>`.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Record {
+    pub(super) authorized: bool,
+    /// The id of the key that messages are sent under.
+    current: Option<String>,
+    pub(super) keys: Vec<Held>,
+}
+
+/// A key that is kept. Keys are kept for good.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Held {
+    pub(super) id: String,
+    /// The id under which `oldRoomKeys` has it.
+    pub(super) recorded_id: String,
+    jwk: Zeroizing<String>,
+    /// Milliseconds since 1970, when it was first held here.
+    pub(super) since: u64,
+    /// How it came: `created`, `accepted`, `subscription`, `old`, `reset`.
+    pub(super) source: String,
+}
+
+/// The fields of a room document that matter.
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Document {
+    #[serde(default)]
+    t: String,
+    #[serde(default)]
+    encrypted: bool,
+    #[serde(default)]
+    pub(super) e2e_key_id: Option<String>,
+    #[serde(default, rename = "usersWaitingForE2EKeys")]
+    pub(super) waiting: Option<Vec<WaitingUser>>,
+}
+
+/// Somebody in a room's queue.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WaitingUser {
+    pub(super) user_id: String,
+}
+
+/// The fields of a subscription that matter.
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Subscription {
+    #[serde(default, rename = "_id")]
+    id: String,
+    #[serde(default, rename = "E2EKey")]
+    pub(super) key: Option<String>,
+    #[serde(default, rename = "E2ESuggestedKey")]
+    suggested: Option<String>,
+    #[serde(default)]
+    old_room_keys: Option<Vec<OldKey>>,
+}
+
+#[derive(Clone, Deserialize)]
+struct OldKey {
+    #[serde(rename = "e2eKeyId")]
+    id: String,
+    #[serde(rename = "E2EKey")]
+    key: String,
+}
+
+/// Up to where the workspace's lists were read: the largest `_updatedAt` seen.
+#[derive(Default)]
+pub(super) struct Cursors {
+    subscriptions: Option<String>,
+    rooms: Option<String>,
+}
+
+impl Document {
+    /// Whether messages in this room are to be encrypted. Other types are never encrypted,
+    /// whatever the flag says (protocol §1).
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.encrypted && matches!(self.t.as_str(), "p" | "d")
+    }
+}
+
+impl Room {
+    /// Whether the current key may be used and given away: it is the one that the room names.
+    pub(super) fn usable_key(&self) -> Option<Arc<RoomKey>> {
+        let key = self.ring.current()?;
+        let named = self.document.as_ref().and_then(|document| document.e2e_key_id.as_deref());
+        named.is_none_or(|named| named == key.id().as_str()).then(|| Arc::clone(key))
+    }
+
+    fn holds(&self, key: &RoomKey) -> bool {
+        self.ring.contains(key)
+    }
+
+    /// A key of this id with other bytes: one of the two is forged, or an id from before 7.0.
+    fn contradicts(&self, key: &RoomKey) -> bool {
+        key.algorithm() == Algorithm::A256Gcm && self.ring.has_id(key.id()) && !self.holds(key)
+    }
+}
+
+impl Shared {
+    pub(super) async fn load_rooms(&self) -> Result<()> {
+        let records = self.load::<Record>("room/").await?;
+        let mut state = self.state();
+        for (name, record) in records {
+            let Some(id) = name.strip_prefix("room/") else { continue };
+            let room = state.rooms.entry(id.to_owned()).or_default();
+            room.ring = ring_of(&record)?;
+            room.record = record;
+        }
+        Ok(())
+    }
+
+    /// Authorises what the options list.
+    pub(super) async fn authorize_listed(&self) -> Result<()> {
+        if let Rooms::Listed(rooms) = &self.options.rooms {
+            for id in rooms {
+                self.set_authorized(id, true).await?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn authorize(self: &Arc<Self>, id: &str) -> Result<Value> {
+        self.identity()?;
+        self.set_authorized(id, true).await?;
+        self.refresh_room(id).await?;
+        self.settle_room(id).await?;
+        Ok(Value::Null)
+    }
+
+    /// A room that is not authorised is neither read nor sent to nor given keys, and its keys are
+    /// forgotten.
+    pub(super) async fn deauthorize(&self, id: &str) -> Result<Value> {
+        self.identity()?;
+        self.set_authorized(id, false).await?;
+        Ok(Value::Null)
+    }
+
+    async fn set_authorized(&self, id: &str, authorized: bool) -> Result<()> {
+        {
+            let mut state = self.state();
+            let room = state.rooms.entry(id.to_owned()).or_default();
+            if room.record.authorized == authorized {
+                return Ok(());
+            }
+            if authorized {
+                room.record.authorized = true;
+            } else {
+                room.record = Record::default();
+                room.ring = KeyRing::new();
+                room.pending.clear();
+            }
+        }
+        self.save_room(id).await?;
+        let (event, action) = match authorized {
+            true => ("roomAuthorized", "roomAuthorized"),
+            false => ("roomDeauthorized", "roomDeauthorized"),
+        };
+        self.host.emit(event, json!({ "roomId": id }));
+        self.audit(action, json!({ "roomId": id })).await
+    }
+
+    pub(super) fn authorized_rooms(&self) -> Vec<String> {
+        let state = self.state();
+        let rooms = state.rooms.iter().filter(|(_, room)| room.record.authorized);
+        rooms.map(|(id, _)| id.clone()).collect()
+    }
+
+    pub(super) fn expect_authorized(&self, id: &str) -> Result<()> {
+        self.identity()?;
+        match self.state().rooms.get(id) {
+            Some(room) if room.record.authorized => Ok(()),
+            _ => Err(Failure::new(Code::RoomNotAuthorized, "the room is not authorised")),
+        }
+    }
+
+    async fn save_room(&self, id: &str) -> Result<()> {
+        let Some(record) = self.state().rooms.get(id).map(|room| room.record.clone()) else {
+            return Ok(());
+        };
+        let merged = self
+            .write(&format!("room/{id}"), record, |theirs, ours| Record {
+                authorized: ours.authorized,
+                current: ours.current,
+                // A room that was given up forgets its keys, whoever still had them.
+                keys: if ours.authorized { merge(theirs.keys, ours.keys) } else { Vec::new() },
+            })
+            .await?;
+        let mut state = self.state();
+        let room = state.rooms.entry(id.to_owned()).or_default();
+        if room.record.keys.len() != merged.keys.len() {
+            room.ring = ring_of(&merged)?;
+            room.record = merged;
+        }
+        Ok(())
+    }
+
+    /// One full round: keys, rooms, suggestions, waiting members, outbox, messages.
+    pub(super) async fn sync(self: &Arc<Self>) -> Result<Value> {
+        self.identity()?;
+        self.alone("sync".to_owned(), async {
+            self.fetch_lists().await?;
+            for id in self.authorized_rooms() {
+                if let Err(failure) = self.settle_room(&id).await {
+                    self.trouble(&id, &failure);
+                }
+            }
+            if self.options.distribute_keys {
+                self.distribute(None).await?;
+            }
+            for id in self.authorized_rooms() {
+                self.flush(&id).await;
+                if self.state().rooms.get(&id).is_some_and(|room| room.stale)
+                    && let Err(failure) = self.fetch_messages(&id).await
+                {
+                    self.trouble(&id, &failure);
+                }
+            }
+            Ok(Value::Null)
+        })
+        .await
+    }
+
+    /// Tells of something that went wrong by itself, without a caller to tell.
+    pub(super) fn trouble(&self, room_id: &str, failure: &Failure) {
+        self.host.emit("error", json!({ "roomId": room_id, "error": failure }));
+    }
+
+    /// Reads what changed in the account's subscriptions and rooms.
+    async fn fetch_lists(&self) -> Result<()> {
+        let (subscriptions, rooms) = {
+            let state = self.state();
+            (state.cursors.subscriptions.clone(), state.cursors.rooms.clone())
+        };
+        let since = |cursor: &Option<String>| match cursor {
+            Some(cursor) => json!({ "updatedSince": cursor }),
+            None => json!({}),
+        };
+        let lists: Lists = parse(self.host.get("subscriptions.get", since(&subscriptions)).await?)?;
+        let latest = latest(&lists.update);
+        for document in lists.update {
+            self.see_subscription(&document);
+        }
+        self.see_removed(&lists.remove);
+        if latest.is_some() {
+            self.state().cursors.subscriptions = latest;
+        }
+        let lists: Lists = parse(self.host.get("rooms.get", since(&rooms)).await?)?;
+        let latest = self::latest(&lists.update);
+        for document in lists.update {
+            self.see_room(&document);
+            let id = document.get("_id").and_then(Value::as_str).unwrap_or_default();
+            if let Some(room) = self.state().rooms.get_mut(id) {
+                room.stale = true;
+            }
+        }
+        if latest.is_some() {
+            self.state().cursors.rooms = latest;
+        }
+        self.authorize_all().await
+    }
+
+    async fn authorize_all(&self) -> Result<()> {
+        if !matches!(&self.options.rooms, Rooms::All(_)) {
+            return Ok(());
+        }
+        let found: Vec<String> = {
+            let state = self.state();
+            let encrypted = state.rooms.iter().filter(|(_, room)| {
+                room.subscription.is_some()
+                    && room.document.as_ref().is_some_and(Document::is_encrypted)
+            });
+            encrypted.map(|(id, _)| id.clone()).collect()
+        };
+        for id in found {
+            self.set_authorized(&id, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a subscription document; an absent field means that the server has none.
+    pub(super) fn see_subscription(&self, document: &Value) {
+        let id = document.get("rid").and_then(Value::as_str);
+        let subscription = serde_json::from_value::<Subscription>(document.clone());
+        if let (Some(id), Ok(mut subscription)) = (id, subscription) {
+            let mut state = self.state();
+            let room = state.rooms.entry(id.to_owned()).or_default();
+            // Servers before 7.13 leave old keys out of lists; `getOne` has them.
+            if subscription.old_room_keys.is_none() {
+                subscription.old_room_keys =
+                    room.subscription.take().and_then(|known| known.old_room_keys);
+            }
+            room.subscription = Some(subscription);
+        }
+    }
+
+    /// Takes a room document.
+    pub(super) fn see_room(&self, document: &Value) {
+        let id = document.get("_id").and_then(Value::as_str);
+        if let (Some(id), Ok(seen)) = (id, serde_json::from_value::<Document>(document.clone())) {
+            self.state().rooms.entry(id.to_owned()).or_default().document = Some(seen);
+        }
+    }
+
+    /// Forgets subscriptions that are gone: the account has left these rooms.
+    fn see_removed(&self, removed: &[Value]) {
+        let gone = |subscription: &mut Subscription| {
+            removed.iter().any(|document| {
+                document.get("_id").and_then(Value::as_str) == Some(&subscription.id)
+            })
+        };
+        for room in self.state().rooms.values_mut() {
+            room.subscription.take_if(gone);
+        }
+    }
+
+    /// Reads one room and its subscription in full.
+    pub(super) async fn refresh_room(&self, id: &str) -> Result<()> {
+        let body = self.host.get("rooms.info", json!({ "roomId": id })).await?;
+        if let Some(document) = body.get("room") {
+            self.see_room(document);
+        }
+        let body = self.host.get("subscriptions.getOne", json!({ "roomId": id })).await?;
+        if let Some(document) = body.get("subscription").filter(|document| document.is_object()) {
+            self.see_subscription(document);
+        }
+        Ok(())
+    }
+
+    /// Brings one room's keys in order: suggestion, own key, old keys; then creates or asks.
+    pub(super) async fn settle_room(self: &Arc<Self>, id: &str) -> Result<()> {
+        self.alone(format!("room/{id}"), self.settle_room_alone(id)).await
+    }
+
+    async fn settle_room_alone(self: &Arc<Self>, id: &str) -> Result<()> {
+        let identity = self.identity()?;
+        let Some((document, subscription)) = self.known(id) else { return Ok(()) };
+        if !document.is_encrypted() {
+            return Ok(());
+        }
+        let before = self.key_ids(id);
+        if let Some(suggested) = &subscription.suggested {
+            self.consider(id, &identity, suggested, &document).await?;
+        }
+        // What accepting has changed is read anew, old keys included.
+        let subscription = self.known(id).map(|(_, seen)| seen).unwrap_or_default();
+        if let Some(wrapped) = &subscription.key {
+            self.take_own(id, &identity, wrapped, &document);
+        }
+        self.take_old(id, &identity, subscription.old_room_keys.as_deref().unwrap_or_default());
+        self.state().rooms.entry(id.to_owned()).or_default().settle_current(&document);
+        if self.key_ids(id) != before {
+            self.save_room(id).await?;
+            self.retry_pending(id).await;
+        }
+        let room_has_key = document.e2e_key_id.is_some();
+        let usable = self.state().rooms.get(id).and_then(Room::usable_key).is_some();
+        match (usable, room_has_key) {
+            (true, _) => Ok(()),
+            (false, false) => self.create(id).await,
+            (false, true) => self.ask(id).await,
+        }
+    }
+
+    fn known(&self, id: &str) -> Option<(Document, Subscription)> {
+        let state = self.state();
+        let room = state.rooms.get(id)?;
+        Some((room.document.clone()?, room.subscription.clone()?))
+    }
+
+    fn key_ids(&self, id: &str) -> (usize, Option<String>) {
+        let state = self.state();
+        let room = state.rooms.get(id);
+        let current = room.and_then(|room| room.ring.current()).map(|key| key.id().to_string());
+        (room.map_or(0, |room| room.record.keys.len()), current)
+    }
+
+    /// Decrypts and checks a suggestion before it is accepted (design §7): its id must be the
+    /// room's, and where that id is held already, the bytes must be equal.
+    async fn consider(
+        &self,
+        id: &str,
+        identity: &Identity,
+        suggested: &str,
+        document: &Document,
+    ) -> Result<()> {
+        let key = identity.unwrap_room_key(&mut **self.rng(), suggested).map(Arc::new);
+        let genuine = key.as_ref().is_ok_and(|key| {
+            let named = document.e2e_key_id.as_deref();
+            named.is_none_or(|named| named == key.id().as_str())
+                && !self.state().rooms.get(id).is_some_and(|room| room.contradicts(key))
+        });
+        let route =
+            if genuine { "e2e.acceptSuggestedGroupKey" } else { "e2e.rejectSuggestedGroupKey" };
+        match self.host.post(route, json!({ "rid": id })).await {
+            // Somebody else, or an earlier attempt whose answer was lost, has answered it.
+            Err(failure) if !failure.is_workspace("error-no-suggested-key-available") => {
+                return Err(failure);
+            }
+            _ => {}
+        }
+        if let Some(subscription) =
+            self.state().rooms.get_mut(id).and_then(|r| r.subscription.as_mut())
+        {
+            subscription.suggested = None;
+        }
+        match key {
+            Ok(key) if genuine => {
+                self.hold(id, &key, key.id().clone(), "accepted")?;
+                self.audit("keyAccepted", json!({ "roomId": id, "keyId": key.id().as_str() }))
+                    .await?;
+                self.refresh_room(id).await
+            }
+            _ => self.audit("keyRejected", json!({ "roomId": id })).await,
+        }
+    }
+
+    /// Opens the account's own wrapped key. One that does not open was made for an earlier
+    /// identity, and is as good as none.
+    fn take_own(&self, id: &str, identity: &Identity, wrapped: &str, document: &Document) {
+        let Ok(key) = identity.unwrap_room_key(&mut **self.rng(), wrapped) else { return };
+        let named = document.e2e_key_id.as_deref();
+        let source = match named.is_none_or(|named| named == key.id().as_str()) {
+            true => "subscription",
+            false => "old",
+        };
+        let forged = self.state().rooms.get(id).is_some_and(|room| room.contradicts(&key));
+        if !forged {
+            let key = Arc::new(key);
+            let _kept = self.hold(id, &key, key.id().clone(), source);
+        }
+    }
+
+    fn take_old(&self, id: &str, identity: &Identity, old: &[OldKey]) {
+        for OldKey { id: recorded_id, key } in old {
+            let known = self.state().rooms.get(id).is_some_and(|room| {
+                let held =
+                    |held: &Held| held.recorded_id == *recorded_id && key.starts_with(&held.id);
+                recorded_id.len() == 36 && room.record.keys.iter().any(held)
+            });
+            if known {
+                continue;
+            }
+            let Ok(recorded_id) = KeyId::from_str(recorded_id) else { continue };
+            if let Ok(key) = identity.unwrap_room_key(&mut **self.rng(), key) {
+                let _kept = self.hold(id, &Arc::new(key), recorded_id, "old");
+            }
+        }
+    }
+
+    /// Keeps a key in memory; the caller saves the room.
+    fn hold(&self, id: &str, key: &Arc<RoomKey>, recorded_id: KeyId, source: &str) -> Result<()> {
+        let since = self.host.now();
+        let mut state = self.state();
+        let room = state.rooms.entry(id.to_owned()).or_default();
+        if !room.holds(key) {
+            room.record.keys.push(Held {
+                id: key.id().to_string(),
+                recorded_id: recorded_id.to_string(),
+                jwk: Zeroizing::new(key.jwk().to_owned()),
+                since,
+                source: source.to_owned(),
+            });
+            room.ring.insert_old(recorded_id, Arc::clone(key));
+        }
+        Ok(())
+    }
+
+    /// Creates the room's first key (protocol §3.4); drops it where somebody was faster.
+    async fn create(self: &Arc<Self>, id: &str) -> Result<()> {
+        let identity = self.identity()?;
+        let key = self.new_key().await?;
+        let wrapped = key.wrap_for(&mut **self.rng(), identity.public_key())?;
+        // Kept before it is published, or a lost answer would lose the room's key.
+        self.hold(id, &key, key.id().clone(), "created")?;
+        self.save_room(id).await?;
+        let body = json!({ "rid": id, "keyID": key.id().as_str() });
+        match self.host.post("e2e.setRoomKeyID", body).await {
+            Err(failure) if !failure.is_workspace("error-room-e2e-key-already-exists") => {
+                return Err(failure);
+            }
+            _ => {}
+        }
+        // Whoever the room names has won, whatever the answer was: it may belong to an earlier
+        // attempt of ours, and servers before 8.7 let two creators overwrite each other.
+        self.refresh_room(id).await?;
+        if !self.names(id, &key) {
+            return self.ask(id).await;
+        }
+        let body = json!({ "uid": self.options.user_id, "rid": id, "key": wrapped });
+        self.host.post("e2e.updateGroupKey", body).await?;
+        self.refresh_room(id).await?;
+        if !self.names(id, &key) {
+            return self.ask(id).await;
+        }
+        self.adopt_current(id, &key).await?;
+        self.audit("keyCreated", json!({ "roomId": id, "keyId": key.id().as_str() })).await?;
+        self.serve_newcomers(id).await
+    }
+
+    fn names(&self, id: &str, key: &RoomKey) -> bool {
+        self.known(id)
+            .is_some_and(|(document, _)| document.e2e_key_id.as_deref() == Some(key.id().as_str()))
+    }
+
+    async fn adopt_current(self: &Arc<Self>, id: &str, key: &Arc<RoomKey>) -> Result<()> {
+        {
+            let mut state = self.state();
+            let room = state.rooms.entry(id.to_owned()).or_default();
+            room.ring.set_current(Arc::clone(key));
+            room.record.current = Some(key.id().to_string());
+        }
+        self.save_room(id).await?;
+        self.host.emit("roomKey", json!({ "roomId": id, "keyId": key.id().as_str() }));
+        self.retry_pending(id).await;
+        Ok(())
+    }
+
+    /// A key as the server's clients make it: AES-GCM since 7.13, AES-CBC before (design §7).
+    async fn new_key(&self) -> Result<Arc<RoomKey>> {
+        let info = self.host.get("info", json!({})).await?;
+        let version = info.pointer("/info/version").or_else(|| info.get("version"));
+        let modern = version.and_then(Value::as_str).is_none_or(|version| {
+            let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or_default());
+            (parts.next().unwrap_or_default(), parts.next().unwrap_or_default()) >= (7, 13)
+        });
+        let mut rng = self.rng();
+        let key = if modern {
+            RoomKey::generate(&mut **rng)?
+        } else {
+            RoomKey::generate_cbc(&mut **rng)?
+        };
+        Ok(Arc::new(key))
+    }
+
+    /// Asks the holders for a key, by every way the server has; not more often than once a
+    /// minute. The queue on the server works by itself.
+    async fn ask(&self, id: &str) -> Result<()> {
+        let now = self.host.now();
+        let due = {
+            let mut state = self.state();
+            let room = state.rooms.entry(id.to_owned()).or_default();
+            let due = room.asked == 0 || now.saturating_sub(room.asked) >= REQUEST_PAUSE;
+            if due {
+                room.asked = now.max(1);
+            }
+            due
+        };
+        if due {
+            self.send_request(id).await;
+        }
+        Ok(())
+    }
+
+    /// Neither way is there on every server, and none is needed where the queue works.
+    async fn send_request(&self, id: &str) {
+        let named = self.known(id).and_then(|(document, _)| document.e2e_key_id);
+        if self.host.post("e2e.requestSubscriptionKeys", json!({})).await.is_err()
+            && let Some(key_id) = named
+        {
+            let params = json!([format!("{id}/e2ekeyRequest"), id, key_id]);
+            let _without = self.host.call("stream-notify-room-users", params).await;
+        }
+        self.host.emit("keyRequested", json!({ "roomId": id }));
+    }
+
+    pub(super) async fn request_room_key(&self, id: &str) -> Result<Value> {
+        self.expect_authorized(id)?;
+        self.send_request(id).await;
+        Ok(Value::Null)
+    }
+
+    pub(super) async fn create_room_key(self: &Arc<Self>, id: &str) -> Result<Value> {
+        self.expect_authorized(id)?;
+        self.refresh_room(id).await?;
+        self.settle_room(id).await?;
+        self.expect_usable(id).map(|key| json!({ "keyId": key.id().as_str() }))
+    }
+
+    /// Makes a new key for the room and lets the server retire the old one (protocol §3.5).
+    pub(super) async fn reset_room_key(self: &Arc<Self>, id: &str) -> Result<Value> {
+        self.expect_authorized(id)?;
+        self.alone(format!("room/{id}"), async {
+            let identity = self.identity()?;
+            let key = self.new_key().await?;
+            let wrapped = key.wrap_for(&mut **self.rng(), identity.public_key())?;
+            self.hold(id, &key, key.id().clone(), "reset")?;
+            self.save_room(id).await?;
+            let body = json!({ "rid": id, "e2eKey": wrapped, "e2eKeyId": key.id().as_str() });
+            let answered = self.host.post("e2e.resetRoomKey", body).await;
+            self.refresh_room(id).await?;
+            if !self.names(id, &key) {
+                return match answered {
+                    Err(failure) => Err(failure),
+                    // Somebody reset it again at once: theirs is the key.
+                    Ok(_) => self.ask(id).await.map(|()| Value::Null),
+                };
+            }
+            self.adopt_current(id, &key).await?;
+            let details = json!({ "roomId": id, "keyId": key.id().as_str() });
+            self.host.emit("roomKeyRotated", details.clone());
+            self.audit("keyReset", details.clone()).await?;
+            self.serve_newcomers(id).await?;
+            Ok(details)
+        })
+        .await
+    }
+
+    pub(super) fn expect_usable(&self, id: &str) -> Result<Arc<RoomKey>> {
+        self.state()
+            .rooms
+            .get(id)
+            .and_then(Room::usable_key)
+            .ok_or_else(|| Failure::new(Code::NoRoomKey, "the room's current key is not held"))
+    }
+
+    /// Every key of a room that is held, the current one marked, without the keys themselves.
+    pub(super) fn room_key_history(&self, id: &str) -> Result<Value> {
+        self.expect_authorized(id)?;
+        let state = self.state();
+        let Some(room) = state.rooms.get(id) else { return Ok(json!([])) };
+        let current = room.usable_key();
+        let history = room.record.keys.iter().map(|held| {
+            json!({
+                "keyId": held.id,
+                "source": held.source,
+                "since": held.since,
+                "current": current.as_ref().is_some_and(|key| key.id().as_str() == held.id),
+            })
+        });
+        Ok(history.collect())
+    }
+
+    /// A key of a room, wrapped for this account's own identity.
+    pub(super) fn encrypted_room_key(&self, id: &str, key_id: Option<&str>) -> Result<Value> {
+        self.expect_authorized(id)?;
+        let identity = self.identity()?;
+        let key = match key_id {
+            None => self.expect_usable(id)?,
+            Some(key_id) => {
+                let state = self.state();
+                let room = state.rooms.get(id);
+                let held = room
+                    .and_then(|room| room.record.keys.iter().rev().find(|held| held.id == key_id))
+                    .ok_or_else(|| Failure::new(Code::NoRoomKey, "no key of this id is held"))?;
+                Arc::new(RoomKey::from_jwk(&held.jwk, held.id.parse()?)?)
+            }
+        };
+        let wrapped = key.wrap_for(&mut **self.rng(), identity.public_key())?;
+        Ok(json!({ "roomId": id, "keyId": key.id().as_str(), "key": wrapped }))
+    }
+
+    /// Remembers a message until its key comes; the oldest gives way. Returns whether it is new.
+    pub(super) fn remember(&self, id: &str, message: Value) -> bool {
+        let mut state = self.state();
+        let room = state.rooms.entry(id.to_owned()).or_default();
+        let same = |known: &Value| known.get("_id") == message.get("_id");
+        let known = room.pending.len();
+        room.pending.retain(|known| !same(known));
+        let new = room.pending.len() == known;
+        if room.pending.len() == MAX_PENDING {
+            room.pending.remove(0);
+        }
+        room.pending.push(message);
+        new
+    }
+}
+
+impl Room {
+    /// All keys but the current one: the id they are recorded under, since when, the key.
+    pub(super) fn old_keys(&self, current: &RoomKey) -> Result<Vec<(String, u64, Arc<RoomKey>)>> {
+        let old = self.record.keys.iter().filter(|held| *held.jwk != current.jwk());
+        old.map(|held| {
+            let key = RoomKey::from_jwk(&held.jwk, held.id.parse()?)?;
+            Ok((held.recorded_id.clone(), held.since, Arc::new(key)))
+        })
+        .collect()
+    }
+
+    /// The key that the room names becomes the current one; without one, none is.
+    fn settle_current(&mut self, document: &Document) {
+        let named = document.e2e_key_id.as_deref().or(self.record.current.as_deref());
+        let held = named.and_then(|named| named.parse().ok()).and_then(|id| self.ring.newest(&id));
+        match held {
+            Some(key) => {
+                self.record.current = Some(key.id().to_string());
+                self.ring.set_current(key);
+            }
+            None => self.ring.retire_current(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Lists {
+    update: Vec<Value>,
+    #[serde(default)]
+    remove: Vec<Value>,
+}
+
+/// The largest `_updatedAt`, which ISO texts of one form compare by.
+fn latest(documents: &[Value]) -> Option<String> {
+    documents.iter().filter_map(|document| time_of(document.get("_updatedAt"))).max()
+}
+
+fn merge(theirs: Vec<Held>, ours: Vec<Held>) -> Vec<Held> {
+    let mut merged = theirs;
+    for held in ours {
+        if !merged.iter().any(|known| known.id == held.id && known.jwk == held.jwk) {
+            merged.push(held);
+        }
+    }
+    merged
+}
+
+fn ring_of(record: &Record) -> Result<KeyRing> {
+    let mut ring = KeyRing::new();
+    for held in &record.keys {
+        let key = RoomKey::from_jwk(&held.jwk, held.id.parse()?)?;
+        ring.insert_old(held.recorded_id.parse()?, Arc::new(key));
+    }
+    if let Some(current) = &record.current
+        && let Some(key) = ring.newest(&current.parse()?)
+    {
+        ring.set_current(key);
+    }
+    Ok(ring)
+}

@@ -1,0 +1,138 @@
+//! Records: what the participant keeps, sealed before it leaves the core.
+
+use std::collections::HashMap;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::Shared;
+use super::host::{Change, Failure, Result};
+use crate::error::Code;
+use crate::vault::Vault;
+
+/// A sealed record, as stores hand it over.
+#[derive(Debug, Deserialize)]
+struct Record {
+    name: String,
+    version: u64,
+    /// Base64.
+    data: String,
+}
+
+/// The versions of the records that were read or written, by name.
+#[derive(Default)]
+pub(super) struct Versions(HashMap<String, u64>);
+
+impl Versions {
+    fn of(&self, name: &str) -> u64 {
+        self.0.get(name).copied().unwrap_or_default()
+    }
+}
+
+impl Shared {
+    /// Reads and opens all records of a prefix; remembers their versions.
+    pub(super) async fn load<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<(String, T)>> {
+        let records: Vec<Record> = parse(self.host.load(prefix).await?)?;
+        let mut state = self.state();
+        records
+            .into_iter()
+            .map(|record| {
+                let value = open(&self.vault, &record)?;
+                state.versions.0.insert(record.name.clone(), record.version);
+                Ok((record.name, value))
+            })
+            .collect()
+    }
+
+    /// Writes a record over the version that was last seen; on a conflict, reads what another
+    /// process wrote, lets `merge` make one of both, and tries again.
+    pub(super) async fn write<T: Serialize + DeserializeOwned>(
+        &self,
+        name: &str,
+        mut value: T,
+        merge: impl Fn(T, T) -> T,
+    ) -> Result<T> {
+        for _ in 0..16 {
+            match self.commit(&[(name, Some(serde_json::to_vec(&value).map_err(not_json)?))]).await
+            {
+                Ok(()) => return Ok(value),
+                Err(failure) if failure.is(Code::StoreConflict) => {
+                    let theirs = self.load::<T>(name).await?.into_iter().find(|(n, _)| n == name);
+                    match theirs {
+                        Some((_, theirs)) => value = merge(theirs, value),
+                        None => drop(self.state().versions.0.remove(name)),
+                    }
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Err(Failure::new(Code::StoreConflict, "another process keeps writing the same record"))
+    }
+
+    /// Removes a record, whatever its version.
+    pub(super) async fn remove(&self, name: &str) -> Result<()> {
+        match self.commit(&[(name, None)]).await {
+            Err(failure) if failure.is(Code::StoreConflict) => {
+                let found = self.load::<Value>(name).await?.iter().any(|(found, _)| found == name);
+                if found { self.commit(&[(name, None)]).await } else { Ok(()) }
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Writes records, all or none.
+    async fn commit(&self, records: &[(&str, Option<Vec<u8>>)]) -> Result<()> {
+        let changes = {
+            let state = self.state();
+            records
+                .iter()
+                .map(|(name, plaintext)| {
+                    let expected = state.versions.of(name);
+                    let data = match plaintext {
+                        Some(plaintext) => {
+                            let sealed = self.vault.seal(
+                                &mut **self.rng(),
+                                name,
+                                expected + 1,
+                                plaintext,
+                            )?;
+                            Some(BASE64_STANDARD.encode(sealed))
+                        }
+                        None => None,
+                    };
+                    Ok(Change { name: (*name).to_owned(), expected, data })
+                })
+                .collect::<Result<Vec<_>>>()?
+        };
+        self.host.commit(changes).await?;
+        let mut state = self.state();
+        for (name, plaintext) in records {
+            match plaintext {
+                Some(_) => *state.versions.0.entry((*name).to_owned()).or_default() += 1,
+                None => drop(state.versions.0.remove(*name)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open<T: DeserializeOwned>(vault: &Vault, record: &Record) -> Result<T> {
+    let corrupt = || Failure::new(Code::StoreCorrupt, "a record of the store is not readable");
+    let sealed = BASE64_STANDARD.decode(&record.data).map_err(|_| corrupt())?;
+    let plaintext: Zeroizing<Vec<u8>> = vault.open(&record.name, record.version, &sealed)?;
+    serde_json::from_slice(&plaintext).map_err(|_| corrupt())
+}
+
+/// Reads an answer; a server that answers something else is told.
+pub(super) fn parse<T: DeserializeOwned>(value: Value) -> Result<T> {
+    serde_json::from_value(value)
+        .map_err(|_| Failure::new(Code::Workspace, "the answer is not of the known form"))
+}
+
+fn not_json(_: serde_json::Error) -> Failure {
+    Failure::new(Code::Internal, "a record could not be written as JSON")
+}

@@ -1,0 +1,508 @@
+import { EventEmitter, on } from 'events';
+import type { Participant as NativeParticipant } from '../binding';
+import { fromEjson, toEjson, toJson } from './ejson';
+import { E2eeError, type E2eeErrorCode, guard, guardAsync } from './errors';
+import type { MessageAttachment, MessageContent } from './message';
+import { native } from './native';
+import type { RecordStore } from './store';
+import type { Workspace, WorkspaceEvent } from './workspace';
+
+/** How a {@link Participant} is set up. */
+export interface ParticipantOptions {
+  /** Names the app or bot, for the audit trail. */
+  appId: string;
+  workspace: Workspace;
+  store: RecordStore;
+  /** The account's E2EE password; made, and told once by the event `passphrase`, when absent. */
+  passphrase?: string;
+  /** The rooms that are authorised from the start; `all` for every encrypted room it is in. */
+  rooms: readonly string[] | 'all';
+  /** Whether members who wait for a key are served; they are unless this is false. */
+  distributeKeys?: boolean;
+}
+
+/** A message to send. What stands in `mentions` travels in clear, so that people are notified. */
+export interface OutgoingMessage {
+  msg: string;
+  attachments?: MessageAttachment[];
+  /** The message whose thread this belongs to. */
+  threadId?: string;
+  /** Users to notify, with their sigil: `@bob`, `@all`. */
+  mentions?: readonly string[];
+  /** Channels to link, with their sigil: `#general`. */
+  channelMentions?: readonly string[];
+  /** How long it may wait for its key or a connection, in milliseconds; ten minutes by default. */
+  deadline?: number;
+}
+
+/** A message that was sent. */
+export interface SentMessage {
+  roomId: string;
+  messageId: string;
+  /** The key that it was encrypted under. */
+  keyId: string;
+}
+
+/** A message that was decrypted. */
+export interface DecryptedMessage {
+  roomId: string;
+  messageId: string;
+  /** The sender, as the server says. */
+  userId: string;
+  username?: string;
+  threadId?: string;
+  /** The id of the key that it was encrypted under. */
+  keyId: string;
+  /** The message as the server has it, with the decrypted content laid over. */
+  document: MessageContent & Record<string, unknown>;
+}
+
+/** A room key that is held. */
+export interface RoomKeyInfo {
+  keyId: string;
+  /** How it came. */
+  source: 'created' | 'accepted' | 'subscription' | 'old' | 'reset';
+  /** Milliseconds since 1970, when it was first held here. */
+  since: number;
+  /** Whether new messages are encrypted under it. */
+  current: boolean;
+}
+
+/** A room key, wrapped for this account's identity. */
+export interface EncryptedRoomKey {
+  roomId: string;
+  keyId: string;
+  /** The key id, then 344 characters of base64. */
+  key: string;
+}
+
+/** The events of a {@link Participant}, and what they carry. */
+export interface ParticipantEvents {
+  message: DecryptedMessage;
+  undecryptable: { roomId: string; messageId: string; error: E2eeError };
+  roomKey: { roomId: string; keyId: string };
+  roomKeyRotated: { roomId: string; keyId: string };
+  keyRequested: { roomId: string };
+  keyDistributed: { roomId: string; userId: string };
+  identityCreated: { fingerprint: string };
+  passphrase: { passphrase: string };
+  identityRevoked: Record<string, never>;
+  publicKeyChanged: { userId: string; pinned: string; seen: string };
+  roomAuthorized: { roomId: string };
+  roomDeauthorized: { roomId: string };
+  disconnected: { reason: string };
+  error: { roomId: string; error: E2eeError };
+}
+
+/** How often the lists of rooms and subscriptions are read, in milliseconds. */
+const POLL = 15_000;
+/** The same where the realtime streams tell of changes: a safety net. */
+const SAFETY_NET = 5 * 60_000;
+
+/** What the core wants done; its `effect` names it. */
+type Effect = { id: number } & (
+  | { effect: 'request'; method: 'GET' | 'POST'; path: string; query?: Query; body?: unknown }
+  | { effect: 'call'; name: string; params: unknown[] }
+  | { effect: 'load'; prefix: string }
+  | { effect: 'commit'; changes: { name: string; expected: number; data: string | null }[] }
+  | { effect: 'claim'; name: string; ttl: number }
+  | { effect: 'sleep'; ms: number }
+);
+type Told =
+  | { effect: 'emit'; event: keyof ParticipantEvents; data: never }
+  | ({ effect: 'done'; command: number } & Outcome);
+type Query = Record<string, string | string[]>;
+type Outcome = { ok: unknown } | { error: Failure };
+
+interface Failure {
+  code: E2eeErrorCode;
+  message: string;
+  status?: number;
+  errorType?: string;
+}
+
+interface Caller {
+  resolve(value: unknown): void;
+  reject(error: unknown): void;
+}
+
+/**
+ * An account that takes part in encrypted rooms: it has an identity, receives and serves room
+ * keys, reads messages and answers.
+ *
+ * It is an emitter of {@link ParticipantEvents}, and an async iterable of messages. An `error`
+ * event that nobody listens to is dropped: it never ends the process.
+ */
+export class Participant extends EventEmitter {
+  readonly #core: NativeParticipant;
+  readonly #workspace: Workspace;
+  readonly #store: RecordStore;
+  readonly #callers = new Map<number, Caller>();
+  readonly #sleeps = new Set<NodeJS.Timeout>();
+  /** Events of the time before anybody could listen. */
+  #early: (() => void)[] | undefined = [];
+  /** JSON texts, for the next step. */
+  #inputs: string[] = [];
+  #stepping = false;
+  #commands = 0;
+  #poll: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  /**
+   * Opens the store, and settles the account's identity with the server: unlocked, adopted, or
+   * made and published.
+   *
+   * @throws E2eeError (rejects) with code `ERR_E2EE_WRONG_PASSPHRASE`,
+   * `ERR_E2EE_IDENTITY_REVOKED`, `ERR_E2EE_WORKSPACE`, or a code of the store.
+   */
+  static async open(options: ParticipantOptions): Promise<Participant> {
+    await options.workspace.login?.();
+    const participant = new Participant(options);
+    try {
+      await participant.#command({ command: 'open' });
+    } catch (error) {
+      await participant.#stop();
+      throw error;
+    }
+    setImmediate(() => {
+      const early = participant.#early ?? [];
+      participant.#early = undefined;
+      for (const tell of early) tell();
+    });
+    return participant;
+  }
+
+  private constructor(options: ParticipantOptions) {
+    super();
+    const { workspace, store, passphrase, rooms, distributeKeys } = options;
+    this.#workspace = workspace;
+    this.#store = store;
+    const core = { userId: workspace.userId, passphrase, rooms, distributeKeys };
+    this.#core = guard(() => new native.Participant(store.vault.core, JSON.stringify(core)));
+    this.on('newListener', (event) => {
+      if (event === 'passphrase') setImmediate(() => this.#tellPassphrase());
+    });
+  }
+
+  /** Keeps in step from here on: by the realtime streams where there are any, and by polling. */
+  async start(): Promise<void> {
+    this.#expectOpen();
+    if (this.#poll !== undefined) return;
+    const realtime = this.#workspace.subscribe !== undefined;
+    this.#pollAfter(realtime ? SAFETY_NET : POLL);
+    await this.#workspace.subscribe?.((event) => this.#see(event));
+    await this.sync();
+    if (this.#workspace.watchRoom) {
+      const watch = (id: string) => this.#workspace.watchRoom?.(id).catch(() => undefined);
+      for (const id of await this.authorizedRooms()) watch(id);
+      this.on('roomAuthorized', ({ roomId }) => watch(roomId));
+    }
+  }
+
+  /** One full round by hand: keys, rooms, suggestions, waiting members, outbox, messages. */
+  async sync(): Promise<void> {
+    await this.#command({ command: 'sync' });
+  }
+
+  /** Ends everything: timers, connections, the store. What was sent and not yet answered, waits. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    await this.#stop();
+    this.emit('close');
+    await this.#workspace.close();
+    await this.#store.close();
+  }
+
+  /** Sends a message; resolves when the server has it. */
+  async sendEncryptedMessage(
+    roomId: string,
+    message: string | OutgoingMessage,
+  ): Promise<SentMessage> {
+    const command = { command: 'send', roomId, message: outgoing(message) };
+    return (await this.#command(command)) as SentMessage;
+  }
+
+  /** Replaces the content of a message that this account has sent. */
+  async editEncryptedMessage(
+    roomId: string,
+    messageId: string,
+    message: string | OutgoingMessage,
+  ): Promise<void> {
+    await this.#command({ command: 'edit', roomId, messageId, message: outgoing(message) });
+  }
+
+  /** Decrypts a message of an authorised room, as REST, DDP or the database has it. */
+  async decryptMessage(message: object): Promise<DecryptedMessage> {
+    const [result] = await this.decryptMessages([message]);
+    if (result === undefined || result instanceof E2eeError) throw result;
+    return result;
+  }
+
+  /** Decrypts many; one that cannot be read does not keep the others from being read. */
+  async decryptMessages(messages: Iterable<object>): Promise<(DecryptedMessage | E2eeError)[]> {
+    const results = await this.#command({ command: 'decrypt', messages: [...messages] });
+    return (results as [DecryptedMessage | E2eeErrorCode, string?][]).map(([result, message]) =>
+      typeof result === 'string' ? new E2eeError(result, String(message)) : result,
+    );
+  }
+
+  /** A key of the room, the current one unless `keyId` names another, wrapped for this identity. */
+  async getEncryptedRoomKey(roomId: string, keyId?: string): Promise<EncryptedRoomKey> {
+    const command = { command: 'getEncryptedRoomKey', roomId, keyId };
+    return (await this.#command(command)) as EncryptedRoomKey;
+  }
+
+  /** Every key of the room that is held, without the keys themselves. */
+  async getRoomKeyHistory(roomId: string): Promise<RoomKeyInfo[]> {
+    return (await this.#command({ command: 'getRoomKeyHistory', roomId })) as RoomKeyInfo[];
+  }
+
+  /** Makes the room's first key where it has none, and gives it to its members. */
+  async createRoomKey(roomId: string): Promise<void> {
+    await this.#command({ command: 'createRoomKey', roomId });
+  }
+
+  /** Makes a new key for the room; the server retires the old one. */
+  async resetRoomKey(roomId: string): Promise<void> {
+    await this.#command({ command: 'resetRoomKey', roomId });
+  }
+
+  /** Asks the room's members for its key. */
+  async requestRoomKey(roomId: string): Promise<void> {
+    await this.#command({ command: 'requestRoomKey', roomId });
+  }
+
+  /** Serves members who wait for keys, in one room or in all. */
+  async distributeRoomKeys(roomId?: string): Promise<void> {
+    await this.#command({ command: 'distributeRoomKeys', roomId });
+  }
+
+  /** Lets the participant read, send and serve in this room. */
+  async authorizeRoom(roomId: string): Promise<void> {
+    await this.#command({ command: 'authorizeRoom', roomId });
+  }
+
+  /** Ends that, and forgets the room's keys. */
+  async deauthorizeRoom(roomId: string): Promise<void> {
+    await this.#command({ command: 'deauthorizeRoom', roomId });
+  }
+
+  /** The ids of the authorised rooms. */
+  async authorizedRooms(): Promise<string[]> {
+    return (await this.#command({ command: 'authorizedRooms' })) as string[];
+  }
+
+  /** Seals the private key with another passphrase, here and with the server. */
+  async changePassphrase(next: string): Promise<void> {
+    await this.#command({ command: 'changePassphrase', next });
+  }
+
+  /** Forgets the private key for good: every later call fails with `ERR_E2EE_IDENTITY_REVOKED`. */
+  async revokeIdentity(): Promise<void> {
+    await this.#command({ command: 'revokeIdentity' });
+  }
+
+  /** Public keys of other people, as this participant has seen and trusts them. */
+  readonly trust = {
+    /** A user's pinned fingerprint, if any; without a user, this account's own. */
+    fingerprint: async (userId?: string): Promise<string | undefined> =>
+      ((await this.#command({ command: 'fingerprint', userId })) as string | null) ?? undefined,
+    /** Trusts a fingerprint that somebody has compared. */
+    pin: async (userId: string, fingerprint: string): Promise<void> => {
+      await this.#command({ command: 'pin', userId, fingerprint });
+    },
+    /** Every pin, by user. */
+    list: async (): Promise<Record<string, TrustedKey>> =>
+      (await this.#command({ command: 'pins' })) as Record<string, TrustedKey>,
+  };
+
+  /** The messages that arrive from now on, until the participant is closed. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<DecryptedMessage> {
+    for await (const [message] of on(this, 'message', { close: ['close'] })) {
+      yield message as DecryptedMessage;
+    }
+  }
+
+  #expectOpen(): void {
+    if (this.#closed) throw new E2eeError('ERR_E2EE_CLOSED', 'the participant is closed');
+  }
+
+  #command(command: object): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      this.#expectOpen();
+      const id = ++this.#commands;
+      const input = toJson({ input: 'command', id, command }, 'an argument');
+      this.#callers.set(id, { resolve, reject });
+      this.#input(input);
+    });
+  }
+
+  #see(event: WorkspaceEvent): void {
+    if (!this.#closed) this.#input(JSON.stringify({ input: 'event', event }));
+  }
+
+  #input(input: string): void {
+    this.#inputs.push(input);
+    if (!this.#stepping) void this.#steps();
+  }
+
+  /** Steps of the core, one after the other, while there is something to bring. */
+  async #steps(): Promise<void> {
+    this.#stepping = true;
+    try {
+      while (this.#inputs.length > 0 && !this.#closed) {
+        const inputs = `[${this.#inputs.splice(0).join()}]`;
+        const effects = await guardAsync(() => this.#core.step(Date.now(), inputs));
+        for (const effect of fromEjson(effects) as (Effect | Told)[]) this.#carryOut(effect);
+      }
+    } catch (error) {
+      for (const { reject } of this.#callers.values()) reject(error);
+      this.#callers.clear();
+    } finally {
+      this.#stepping = false;
+    }
+  }
+
+  #carryOut(effect: Effect | Told): void {
+    switch (effect.effect) {
+      case 'emit':
+        this.#tell(effect.event, effect.data);
+        return;
+      case 'done': {
+        const caller = this.#callers.get(effect.command);
+        this.#callers.delete(effect.command);
+        if ('ok' in effect) caller?.resolve(effect.ok);
+        else caller?.reject(errorOf(effect.error));
+        return;
+      }
+      default:
+        this.#answer(effect).then(
+          (ok) => this.#bring({ input: 'answer', id: effect.id, ok: ok ?? null }),
+          (error) => this.#bring({ input: 'answer', id: effect.id, error: failureOf(error) }),
+        );
+    }
+  }
+
+  #bring(input: object): void {
+    if (!this.#closed) this.#input(JSON.stringify(input));
+  }
+
+  async #answer(effect: Effect): Promise<unknown> {
+    switch (effect.effect) {
+      case 'request': {
+        const { method, path, query, body } = effect;
+        const request = { method, path, ...(query && { query }), ...(body !== undefined && { body }) };
+        return (await this.#workspace.request(request)).body;
+      }
+      case 'call':
+        if (!this.#workspace.callMethod) {
+          throw new E2eeError('ERR_E2EE_WORKSPACE', 'this workspace has no DDP connection');
+        }
+        return this.#workspace.callMethod(effect.name, effect.params);
+      case 'load':
+        return (await this.#store.load(effect.prefix)).map(({ name, version, data }) => ({
+          name,
+          version,
+          data: Buffer.from(data).toString('base64'),
+        }));
+      case 'commit':
+        return this.#store.commit(
+          effect.changes.map(({ name, expected, data }) => ({
+            name,
+            expected,
+            data: data === null ? null : Buffer.from(data, 'base64'),
+          })),
+        );
+      case 'claim':
+        return this.#store.claim(effect.name, effect.ttl);
+      case 'sleep':
+        return new Promise<void>((resolve) => {
+          const timer = setTimeout(() => {
+            this.#sleeps.delete(timer);
+            resolve();
+          }, effect.ms);
+          // Waiting alone must not keep a process alive.
+          timer.unref();
+          this.#sleeps.add(timer);
+        });
+    }
+  }
+
+  #tell<E extends keyof ParticipantEvents>(event: E, data: ParticipantEvents[E]): void {
+    const carried =
+      'error' in data ? { ...data, error: errorOf(data.error as unknown as Failure) } : data;
+    const tell = () => {
+      if (event === 'passphrase') {
+        this.#untold = data as ParticipantEvents['passphrase'];
+        this.#tellPassphrase();
+      } else if (event !== 'error' || this.listenerCount('error') > 0) {
+        this.emit(event, carried);
+      }
+    };
+    if (this.#early) this.#early.push(tell);
+    else tell();
+  }
+
+  /** A passphrase that nobody has heard yet; the core keeps it until somebody has. */
+  #untold: ParticipantEvents['passphrase'] | undefined;
+
+  #tellPassphrase(): void {
+    const untold = this.#untold;
+    if (untold === undefined || this.listenerCount('passphrase') === 0 || this.#closed) return;
+    this.#untold = undefined;
+    this.emit('passphrase', untold);
+    this.#command({ command: 'passphraseTold' }).catch(() => undefined);
+  }
+
+  #pollAfter(ms: number): void {
+    this.#poll = setTimeout(() => {
+      this.sync().then(
+        () => this.#closed || this.#pollAfter(ms),
+        (error) => {
+          if (this.#closed) return;
+          if (this.listenerCount('error') > 0) this.emit('error', { roomId: '', error });
+          this.#pollAfter(ms);
+        },
+      );
+    }, ms);
+  }
+
+  /** Ends timers and callers; the store and the workspace stay. */
+  async #stop(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#poll);
+    for (const timer of this.#sleeps) clearTimeout(timer);
+    this.#sleeps.clear();
+    const closed = new E2eeError('ERR_E2EE_CLOSED', 'the participant was closed');
+    for (const { reject } of this.#callers.values()) reject(closed);
+    this.#callers.clear();
+  }
+}
+
+/** A pinned public key. */
+export interface TrustedKey {
+  fingerprint: string;
+  /** Whether somebody compared it, rather than that it was just the first. */
+  verified: boolean;
+  /** A fingerprint that was seen since and is not trusted. */
+  changed?: string;
+}
+
+function outgoing(message: string | OutgoingMessage): object {
+  if (typeof message === 'string') return { msg: message };
+  const { attachments } = message;
+  // Dates and bytes may stand in attachments only.
+  return { ...message, ...(attachments && { attachments: JSON.parse(toEjson(attachments)) }) };
+}
+
+function errorOf({ code, message, status, errorType }: Failure): E2eeError {
+  return new E2eeError(code, message, { status, errorType });
+}
+
+function failureOf(error: unknown): Failure {
+  if (error instanceof E2eeError) {
+    const { code, message, status, errorType } = error as E2eeError & Partial<Failure>;
+    return { code, message, ...(status && { status }), ...(errorType && { errorType }) };
+  }
+  return { code: 'ERR_E2EE_INTERNAL', message: 'the workspace or the store failed unexpectedly' };
+}
