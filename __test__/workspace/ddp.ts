@@ -4,17 +4,17 @@ import { hashToken } from './accounts';
 import { fromEjson, toEjson } from './ejson';
 import { MatchError, MeteorError, PlainError } from './errors';
 import { type CallFault, type Faults, pause } from './faults';
-import { type Caller, exceedsSendLimit, METHODS } from './methods';
+import { type Caller, METHODS, type Method } from './methods';
 import type { User } from './model';
 import type { Streams } from './notify';
-import { canAccessRoom } from './permissions';
+import { canAccessRoom, hasPermission } from './permissions';
 import type { Limit, RateLimiter } from './rate-limit';
 import type { RequestLog } from './request-log';
 import { isRecord } from './schema';
 import type { Services } from './services';
 
 export interface DdpOptions {
-  /** Per method and connection (9.1). */
+  /** Per method and connection (9.1); without it there are no limits at all. */
   readonly methodLimit: Limit | undefined;
   /** A silent client is pinged after this time, and cut after twice of it. */
   readonly heartbeatMs: number;
@@ -306,14 +306,7 @@ class Session implements Caller {
       if (method === undefined || method.exists?.(this.services.store.behaviour) === false) {
         throw new MeteorError(404, `Method '${name}' not found`);
       }
-      if (this.options.methodLimit !== undefined) {
-        this.count(`${this.id} ${name}`, this.options.methodLimit);
-      }
-      const user = this.user;
-      if (method.perSecond && user !== undefined && exceedsSendLimit(this.services, user)) {
-        const limit = { calls: method.perSecond, windowMs: SEND_WINDOW_MS };
-        this.count(`${user._id} ${name}`, limit);
-      }
+      this.limitRate(name, method);
       const result = await method.run(this.services, this, params);
       return result === undefined ? {} : { result };
     } catch (error) {
@@ -322,6 +315,15 @@ class Session implements Caller {
       }
       return { error: describe(error) };
     }
+  }
+
+  private limitRate(name: string, { perSecond }: Method): void {
+    const { methodLimit } = this.options;
+    if (methodLimit === undefined) return;
+    this.count(`${this.id} ${name}`, methodLimit);
+    if (perSecond === undefined || this.user === undefined) return;
+    if (hasPermission(this.services.store, this.user._id, 'send-many-messages')) return;
+    this.count(`${this.user._id} ${name}`, { calls: perSecond, windowMs: SEND_WINDOW_MS });
   }
 
   private count(key: string, limit: Limit): void {

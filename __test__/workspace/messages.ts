@@ -345,8 +345,8 @@ export class Messages {
       msg: draft.msg ?? '',
       u: refOf(user),
       urls: links(draft.msg ?? ''),
-      // Markdown of an encrypted message is not parsed (5.4).
-      ...(draft.t !== 'e2e' && draft.msg && { md: paragraph(draft.msg) }),
+      // Markdown of an encrypted message is not parsed (5.4), nor of an off-the-record one.
+      ...(draft.t === undefined && draft.msg && { md: paragraph(draft.msg) }),
       ...(this.store.settings.isOn('Message_Read_Receipt_Enabled') && { unread: true }),
     };
     if (message.tmid === undefined) delete message.tmid;

@@ -2,7 +2,6 @@ import type { PasswordProof } from './accounts';
 import { MatchError, MeteorError, PlainError } from './errors';
 import { type Draft, Messages } from './messages';
 import type { User } from './model';
-import { hasPermission } from './permissions';
 import { isRecord } from './schema';
 import type { Services } from './services';
 import type { Behaviour } from './versions';
@@ -242,7 +241,3 @@ export const METHODS: Readonly<Record<string, Method>> = {
     },
   },
 };
-
-export function exceedsSendLimit({ store }: Services, user: User): boolean {
-  return !hasPermission(store, user._id, 'send-many-messages');
-}
