@@ -522,6 +522,51 @@ describe('delete, pin, prune', () => {
   });
 });
 
+describe('pruning without filesOnly', () => {
+  test('removes messages, edges only when inclusive, and says the range', async () => {
+    await start();
+    const admin = workspace.createUser('root', { roles: ['admin'] });
+    workspace.addMember(rid, admin);
+    clock.advance(1000);
+    const ids = [await sent(), await sent(), await sent()];
+    const at = (i: number) => workspace.message(ids[i] ?? '')?.ts.toISOString() ?? '';
+    const socket = await Socket.connect(workspace, bob);
+    await socket.sub('stream-notify-room', `${rid}/deleteMessageBulk`);
+    const asAdmin = new Rest(workspace, admin);
+    const range = { roomId: rid, oldest: at(0), latest: at(2) };
+    expect((await asAdmin.post('rooms.cleanHistory', range)).body.count).toBe(1);
+    expect(workspace.message(ids[1] ?? '')).toBeUndefined();
+    const [bulk] = await socket.event(`${rid}/deleteMessageBulk`);
+    expect(bulk).toMatchObject({ rid, ts: { $gt: new Date(range.oldest) }, users: [] });
+    expect(bulk).not.toHaveProperty('filesOnly');
+    const whole = { ...range, inclusive: true };
+    expect((await asAdmin.post('rooms.cleanHistory', whole)).body.count).toBe(2);
+    socket.close();
+  });
+});
+
+describe('documents put there by hand', () => {
+  test('addMessage asks nothing; editUser and editRoom change what is served', async () => {
+    await start();
+    const old = workspace.addMessage(ann, {
+      rid,
+      _id: 'old',
+      t: 'e2e',
+      msg: 'eyJhbGciOiJBv1',
+      ts: new Date(5),
+    });
+    expect(old).toMatchObject({ _id: 'old', ts: new Date(5), u: { username: 'ann' } });
+    const plain = workspace.addMessage(bob, { rid, msg: 'from before' });
+    const reply = await asBob.get('chat.getMessage', { msgId: plain._id });
+    expect(reply.body.message).toMatchObject({ msg: 'from before', u: { username: 'bob' } });
+    workspace.editUser(bob._id, (user) => {
+      user.e2e = { public_key: 'swapped', private_key: 'q' };
+    });
+    const users = await asAnn.get('e2e.getUsersOfRoomWithoutKey', { rid });
+    expect(users.body.users).toEqual([{ _id: bob._id, e2e: { public_key: 'swapped' } }]);
+  });
+});
+
 describe('chat.postMessage', () => {
   beforeEach(() => start());
 

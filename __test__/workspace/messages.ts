@@ -337,7 +337,8 @@ export class Messages {
     }
   }
 
-  private insert(user: User, room: Room, draft: Draft & { ts: Date }): Message | undefined {
+  /** Past all checks. */
+  insert(user: User, room: Room, draft: Draft & { ts: Date }): Message {
     const message = {
       ...draft,
       _id: draft._id ?? this.store.random.id(),
@@ -423,10 +424,10 @@ export class Messages {
       const user = this.store.userNamed(username);
       return user ? [{ _id: user._id, username, name: user.name, type: 'user' }] : [];
     });
-    message.channels = this.store.rooms
-      .all()
-      .filter(({ name, t }) => t !== 'd' && name !== undefined && channels.includes(name))
-      .map(({ _id, name, fname }) => ({ _id, name, fname }));
+    message.channels = channels.flatMap((channel) => {
+      const found = this.store.roomNamed(channel);
+      return found ? [{ _id: found._id, name: found.name, fname: found.fname }] : [];
+    });
   }
 
   private refreshLastMessage(room: Room, message: Message): void {

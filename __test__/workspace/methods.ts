@@ -215,17 +215,6 @@ export const METHODS: Readonly<Record<string, Method>> = {
       caller.relay('stream-notify-user', name, args);
     },
   },
-  'stream-notify-room': {
-    run({ store }, caller, [eventName, ...args]) {
-      const [rid = '', event = ''] = string(eventName, 'eventName').split('/');
-      const typing = event === 'typing' || event === 'user-activity';
-      const user = caller.user;
-      if (!typing || user === undefined || store.subscription(rid, user._id) === undefined) {
-        throw new MeteorError('not-allowed');
-      }
-      caller.relay('stream-notify-room', `${rid}/${event}`, args);
-    },
-  },
   /** Write-only: reaches the other members on their own `stream-notify-user` (3.8). */
   'stream-notify-room-users': {
     run({ store, notify }, caller, [eventName, ...args]) {

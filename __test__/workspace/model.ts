@@ -227,7 +227,7 @@ export class Store {
     this.behaviour = BEHAVIOUR[version];
     this.settings = new Settings(this.behaviour, settings);
     this.users = new Collection(clock, { username: (user) => user.username });
-    this.rooms = new Collection(clock);
+    this.rooms = new Collection(clock, { name: (room) => room.name ?? '' });
     this.subscriptions = new Collection(clock, { rid: (sub) => sub.rid, uid: (sub) => sub.u._id });
     this.messages = new Collection(clock, { rid: (message) => message.rid });
     this.uploads = new Collection(clock, { rid: (upload) => upload.rid });
@@ -239,6 +239,10 @@ export class Store {
 
   userNamed(username: string): User | undefined {
     return this.users.by('username', username)[0];
+  }
+
+  roomNamed(name: string | undefined): Room | undefined {
+    return name === undefined ? undefined : this.rooms.by('name', name)[0];
   }
 
   membersOf(rid: string): Subscription[] {

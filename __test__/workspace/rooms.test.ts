@@ -18,8 +18,12 @@ async function start(options: Partial<WorkspaceOptions> = {}): Promise<void> {
   asBob = new Rest(workspace, bob);
 }
 
-const group = (name: string, extraData?: object) =>
-  asAnn.post('groups.create', { name, members: ['bob'], ...(extraData && { extraData }) });
+const group = (name: string, encrypted?: boolean) =>
+  asAnn.post('groups.create', {
+    name,
+    members: ['bob'],
+    ...(encrypted !== undefined && { extraData: { broadcast: false, encrypted } }),
+  });
 
 afterEach(() => workspace.close());
 
@@ -27,12 +31,14 @@ describe('creation', () => {
   test('`encrypted` is inside extraData; members from the start are not queued', async () => {
     await start();
     await asBob.post('e2e.setUserPublicAndPrivateKeys', { public_key: 'p', private_key: 'q' });
-    const { body } = await group('one', { encrypted: true, broadcast: false });
+    const { body } = await group('one', true);
     expect(body.group).toMatchObject({ t: 'p', name: 'one', encrypted: true, usersCount: 2 });
     expect(workspace.room(body.group._id)).not.toHaveProperty('usersWaitingForE2EKeys');
     expect(workspace.subscription(body.group._id, ann._id)?.roles).toEqual(['owner']);
     const beside = await asAnn.post('groups.create', { name: 'two', encrypted: true });
     expect(beside.body.errorType).toBe('invalid-params');
+    const half = await asAnn.post('groups.create', { name: 'two', extraData: { encrypted: true } });
+    expect(half.body.error).toBe("must have required property 'broadcast'");
     expect((await group('one')).body.errorType).toBe('error-duplicate-channel-name');
   });
 
@@ -41,7 +47,7 @@ describe('creation', () => {
       settings: { E2E_Enabled_Default_PrivateRooms: true, E2E_Enabled_Default_DirectRooms: true },
     });
     expect((await group('one')).body.group.encrypted).toBe(true);
-    expect((await group('two', { encrypted: false })).body.group.encrypted).toBe(false);
+    expect((await group('two', false)).body.group.encrypted).toBe(false);
     const direct = await asAnn.post('im.create', { username: 'bob' });
     expect(direct.body.room).toMatchObject({ t: 'd', encrypted: true, usernames: ['ann', 'bob'] });
     expect(direct.body.room.rid).toBe(direct.body.room._id);
@@ -60,7 +66,7 @@ describe('creation', () => {
   test('8.8: private rooms can be made to be encrypted', async () => {
     await start({ settings: { E2E_Force_Encryption_For_Private_Rooms: true } });
     expect((await group('one')).body.group.encrypted).toBe(true);
-    const refused = await group('two', { encrypted: false });
+    const refused = await group('two', false);
     expect(refused.body.errorType).toBe('error-encrypted-private-rooms-enforced');
     const parent = workspace.createRoom('p', [ann], { encrypted: true })._id;
     workspace.editRoom(parent, (room) => {
@@ -75,7 +81,7 @@ describe('creation', () => {
   test('7.0 knows no such setting', async () => {
     await start({ version: '7.0' });
     workspace.setSetting('E2E_Force_Encryption_For_Private_Rooms', true);
-    expect((await group('two', { encrypted: false })).body.group.encrypted).toBe(false);
+    expect((await group('two', false)).body.group.encrypted).toBe(false);
   });
 
   test('discussions', async () => {

@@ -30,7 +30,7 @@ export class Rooms {
   /** Members from the start are not put in the queue: only users *added* to a room are (3.1). */
   create(options: NewRoom): Room {
     const { t, name, owner, prid } = options;
-    if (t !== 'd' && this.store.rooms.all().some((room) => room.name === name)) {
+    if (t !== 'd' && this.store.roomNamed(name) !== undefined) {
       throw new MeteorError(
         'error-duplicate-channel-name',
         `A channel with name '${name}' exists`,

@@ -5,7 +5,7 @@ import { type Clock, systemClock } from './clock';
 import { DdpServer } from './ddp';
 import type { Gaps } from './e2e-keys';
 import { Faults, pause } from './faults';
-import type { Quirks } from './messages';
+import type { Draft, Quirks } from './messages';
 import { type Message, type Room, Store, type Subscription, type Upload, type User } from './model';
 import { Random } from './random';
 import { type Limit, RateLimiter } from './rate-limit';
@@ -199,7 +199,23 @@ export class Workspace {
     return upload && bytes && { upload: structuredClone(upload), bytes: Buffer.from(bytes) };
   }
 
-  /** Puts a document as an older server or another client would have left it. */
+  // Documents as an older server, another client or an attacker would have left them
+
+  editUser(uid: string, change: (user: User) => void): void {
+    this.store.users.update(this.userDocument(uid), change);
+  }
+
+  /** A message past all checks: of an older time, of another client, … */
+  addMessage(user: Account, draft: Draft & { rid: string }): Message {
+    const ts = draft.ts === undefined ? this.store.now() : new Date(draft.ts);
+    const room = this.roomDocument(draft.rid);
+    const message = this.services.messages.insert(this.userDocument(user._id), room, {
+      ...draft,
+      ts,
+    });
+    return structuredClone(message);
+  }
+
   editSubscription(rid: string, uid: string, change: (sub: Subscription) => void): void {
     const sub = this.store.subscription(rid, uid);
     if (sub === undefined) throw new Error(`${uid} is not in ${rid}`);
@@ -227,7 +243,10 @@ export class Workspace {
 
   private createServer(): Server {
     const server = createServer((request, response) => {
-      void this.rest.serve(request, response);
+      this.rest.serve(request, response).catch((error: unknown) => {
+        console.error('stand-in workspace: unexpected error', request.url, error);
+        response.destroy();
+      });
     });
     this.ddp.attach(server);
     return server;

@@ -141,8 +141,7 @@ export const chatRoutes = [
     handle({ services, user, body }) {
       const { store, messages } = services;
       const name = body.channel?.replace(/^[#@]/, '');
-      const room =
-        store.rooms.get(body.roomId ?? '') ?? store.rooms.all().find((room) => room.name === name);
+      const room = store.rooms.get(body.roomId ?? '') ?? store.roomNamed(name);
       if (room === undefined) throw new MeteorError('invalid-channel', 'invalid-channel');
       const message = messages.send(user, {
         rid: room._id,

@@ -28,8 +28,7 @@ type Find = (call: Call<unknown, unknown>, reference: RoomReference) => Room;
 
 const findGroup: Find = ({ services, user }, { roomId, roomName }) => {
   const { store } = services;
-  const room =
-    store.rooms.get(roomId ?? '') ?? store.rooms.all().find(({ name }) => name === roomName);
+  const room = store.rooms.get(roomId ?? '') ?? store.roomNamed(roomName);
   if (room?.t !== 'p' || !canAccessRoom(store, room, user._id)) {
     throw new MeteorError(
       'error-room-not-found',
@@ -126,12 +125,8 @@ export const groupRoutes = [
         members: list(text),
         readOnly: flag,
         customFields: anything,
-        // `encrypted` is in here, not beside it (2.4).
-        extraData: shape(
-          {},
-          { broadcast: flag, encrypted: flag, teamId: text, topic: text },
-          'allowed',
-        ),
+        // `encrypted` is in here, not beside it, and with `broadcast` it is required (2.4).
+        extraData: shape({ broadcast: flag, encrypted: flag }, { teamId: text }),
         excludeSelf: flag,
       },
     ),

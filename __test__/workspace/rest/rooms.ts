@@ -99,9 +99,7 @@ export const roomRoutes = [
     query: shape({}, { roomId: text, roomName: text }),
     handle({ services, user, query }) {
       const { store } = services;
-      const room =
-        store.rooms.get(query.roomId ?? '') ??
-        store.rooms.all().find(({ name }) => name !== undefined && name === query.roomName);
+      const room = store.rooms.get(query.roomId ?? '') ?? store.roomNamed(query.roomName);
       if (room === undefined) {
         throw new MeteorError(
           'error-room-not-found',

@@ -153,7 +153,7 @@ export class RestServer {
     const cookies = new Map(
       (request.headers.cookie ?? '').split(/; */).map((pair) => {
         const [name = '', value = ''] = pair.split('=');
-        return [name, decodeURIComponent(value)];
+        return [name, value];
       }),
     );
     const given = (headerName: string, name: string) =>
