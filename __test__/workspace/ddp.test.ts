@@ -290,6 +290,21 @@ describe('events', () => {
     expect(asAnn.events(`${ann._id}/subscriptions-changed`)).toEqual([]);
   });
 
+  test('an edit of the last message changes the room, one of an older does not', async () => {
+    await send({ _id: 'older' });
+    clock.advance(1);
+    await send({ _id: 'last' });
+    const socket = await open(bob);
+    await socket.sub('stream-notify-user', `${bob._id}/rooms-changed`);
+    const content = { algorithm: 'rc.v1.aes-sha2', ciphertext: 'edited' };
+    for (const msgId of ['older', 'last']) {
+      await new Rest(workspace, ann).post('chat.update', { roomId: rid, msgId, content });
+    }
+    await socket.settled();
+    const rooms = socket.events(`${bob._id}/rooms-changed`).map(([, room]) => room);
+    expect(rooms).toMatchObject([{ lastMessage: { _id: 'last', content } }]);
+  });
+
   test('an absent field means that it was removed', async () => {
     workspace.editSubscription(rid, bob._id, (sub) => {
       sub.E2EKey = 'key';

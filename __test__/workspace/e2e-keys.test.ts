@@ -368,6 +368,20 @@ describe('keys of members', () => {
     expect(queueOf(rid)).toEqual([ann._id]);
   });
 
+  test('the queue: nobody twice, and nobody where encryption is off', async () => {
+    workspace.editSubscription(rid, ann._id, (sub) => {
+      sub.E2ESuggestedKey = 'bogus';
+    });
+    expect(queueOf(rid)).toEqual([ann._id]);
+    await asAnn.post('e2e.rejectSuggestedGroupKey', { rid });
+    expect(queueOf(rid)).toEqual([ann._id]);
+    workspace.editRoom(rid, (room) => {
+      room.encrypted = false;
+    });
+    workspace.addMember(rid, bob, ann);
+    expect(queueOf(rid)).toEqual([ann._id]);
+  });
+
   test.each(['accept', 'reject'])('%s: nothing to answer', async (verb) => {
     const route = `e2e.${verb}SuggestedGroupKey`;
     const none = await asAnn.post(route, { rid });

@@ -378,6 +378,7 @@ describe('chat.syncMessages', () => {
     const first = await sent();
     const second = await sent();
     const third = await sent();
+    await asAnn.post('chat.delete', { roomId: rid, msgId: await sent() }); // before the date
     const lastUpdate = new Date(clock.now()).toISOString();
     clock.advance(10);
     await asAnn.post('chat.update', { roomId: rid, msgId: first, content: V1 });

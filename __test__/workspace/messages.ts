@@ -92,7 +92,7 @@ export class Messages {
       this.checkImpersonation(user, room, draft);
       checkAttachmentUrls(draft.attachments ?? []);
       return this.store.messages.get(draft._id ?? '') === undefined
-        ? this.insert(user, room, { ...draft, tmid, ts })
+        ? this.insert(user, room, { ...draft, ...(tmid !== undefined && { tmid }), ts })
         : undefined;
     } catch (error) {
       const text = error instanceof MeteorError ? String(error.error) : (error as Error).message;
@@ -350,7 +350,6 @@ export class Messages {
       ...(draft.t === undefined && draft.msg && { md: paragraph(draft.msg) }),
       ...(this.store.settings.isOn('Message_Read_Receipt_Enabled') && { unread: true }),
     };
-    if (message.tmid === undefined) delete message.tmid;
     this.resolveMentions(room, message);
     if (draft.t === 'otr' && this.store.behaviour.otr) {
       // Streamed, not stored (otr-protocol.md).

@@ -228,7 +228,11 @@ export class Store {
     this.settings = new Settings(this.behaviour, settings);
     this.users = new Collection(clock, { username: (user) => user.username });
     this.rooms = new Collection(clock, { name: (room) => room.name ?? '' });
-    this.subscriptions = new Collection(clock, { rid: (sub) => sub.rid, uid: (sub) => sub.u._id });
+    this.subscriptions = new Collection(clock, {
+      rid: (sub) => sub.rid,
+      uid: (sub) => sub.u._id,
+      both: (sub) => `${sub.rid} ${sub.u._id}`,
+    });
     this.messages = new Collection(clock, { rid: (message) => message.rid });
     this.uploads = new Collection(clock, { rid: (upload) => upload.rid });
   }
@@ -250,7 +254,7 @@ export class Store {
   }
 
   subscription(rid: string, uid: string): Subscription | undefined {
-    return this.subscriptions.by('uid', uid).find((sub) => sub.rid === rid);
+    return this.subscriptions.by('both', `${rid} ${uid}`)[0];
   }
 }
 
