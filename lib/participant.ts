@@ -174,10 +174,10 @@ export class Participant extends EventEmitter {
 
   private constructor(options: ParticipantOptions) {
     super();
-    const { workspace, store, passphrase, rooms, distributeKeys } = options;
+    const { appId, workspace, store, passphrase, rooms, distributeKeys } = options;
     this.#workspace = workspace;
     this.#store = store;
-    const core = { userId: workspace.userId, passphrase, rooms, distributeKeys };
+    const core = { appId, userId: workspace.userId, passphrase, rooms, distributeKeys };
     this.#core = guard(() => new native.Participant(store.vault.core, JSON.stringify(core)));
     this.on('newListener', (event) => {
       if (event === 'passphrase') setImmediate(() => this.#tellPassphrase());
@@ -300,6 +300,11 @@ export class Participant extends EventEmitter {
   /** Forgets the private key for good: every later call fails with `ERR_E2EE_IDENTITY_REVOKED`. */
   async revokeIdentity(): Promise<void> {
     await this.#command({ command: 'revokeIdentity' });
+  }
+
+  /** What was read, sent, given and to whom, oldest first: never content. */
+  async auditTrail(): Promise<AuditEntry[]> {
+    return (await this.#command({ command: 'auditTrail' })) as AuditEntry[];
   }
 
   /** Public keys of other people, as this participant has seen and trusts them. */
@@ -477,6 +482,18 @@ export class Participant extends EventEmitter {
     for (const { reject } of this.#callers.values()) reject(closed);
     this.#callers.clear();
   }
+}
+
+/** A line of the audit trail. */
+export interface AuditEntry {
+  /** Milliseconds since 1970. */
+  ts: number;
+  /** What the app or bot calls itself. */
+  appId: string;
+  /** What was done: `read`, `sent`, `edited`, `keyGiven`, `keyAccepted`, `keyRejected`, … */
+  action: string;
+  /** Ids of what it was done with. */
+  details: { roomId?: string; messageId?: string; userId?: string; keyId?: string };
 }
 
 /** A pinned public key. */

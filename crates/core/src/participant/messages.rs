@@ -85,9 +85,9 @@ pub enum WorkspaceEvent {
     /// A message was sent or changed.
     Message { message: Value },
     /// One of the account's subscriptions changed.
-    Subscription { subscription: Value },
+    Subscription { action: String, subscription: Value },
     /// One of the account's rooms changed.
-    Room { room: Value },
+    Room { action: String, room: Value },
     /// Somebody asks for a room's key.
     KeyRequest { room_id: String, key_id: Option<String> },
     /// A message was deleted.
@@ -115,12 +115,16 @@ impl Shared {
                 let id = text(&message, "rid").unwrap_or_default().to_owned();
                 (id.clone(), self.receive(&id, message).await)
             }
-            WorkspaceEvent::Subscription { subscription } => {
+            WorkspaceEvent::Subscription { action, subscription } => {
                 let id = text(&subscription, "rid").unwrap_or_default().to_owned();
-                self.see_subscription(&subscription);
+                match action.as_str() {
+                    "removed" => self.see_left(&id),
+                    _ => self.see_subscription(&subscription),
+                }
                 (id.clone(), self.changed(&id).await)
             }
-            WorkspaceEvent::Room { room } => {
+            WorkspaceEvent::Room { action, .. } if action == "removed" => return,
+            WorkspaceEvent::Room { room, .. } => {
                 let id = text(&room, "_id").unwrap_or_default().to_owned();
                 self.see_room(&room);
                 (id.clone(), self.changed(&id).await)

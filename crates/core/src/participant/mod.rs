@@ -55,6 +55,8 @@ pub enum ParticipantError {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Options {
+    /// What the app or bot calls itself, for the audit trail.
+    pub app_id: String,
     /// The account's `_id`.
     pub user_id: String,
     /// The account's E2EE password; made and told once where it is absent and needed.
@@ -114,6 +116,7 @@ pub enum Command {
     Fingerprint { user_id: Option<String> },
     Pin { user_id: String, fingerprint: String },
     Pins,
+    AuditTrail,
 }
 
 impl fmt::Debug for Command {
@@ -179,11 +182,17 @@ impl Shared {
         let now = self.host.now();
         // Names sort by time, and no two processes choose the same one.
         let name = format!("audit/{now:015}-{}", hex::encode(salt));
-        self.write(&name, json!({ "ts": now, "action": action, "details": details }), |_, ours| {
-            ours
-        })
-        .await
-        .map(drop)
+        let line = json!({
+            "ts": now, "appId": self.options.app_id, "action": action, "details": details,
+        });
+        self.write(&name, line, |_, ours| ours).await.map(drop)
+    }
+
+    /// The audit trail, oldest first.
+    async fn audit_trail(&self) -> Result<Value> {
+        let mut lines = self.load::<Value>("audit/").await?;
+        lines.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(lines.into_iter().map(|(_, line)| line).collect())
     }
 }
 
@@ -290,6 +299,7 @@ impl Shared {
             Command::RevokeIdentity => self.revoke().await,
             Command::Fingerprint { user_id } => self.fingerprint(user_id.as_deref()).await,
             Command::Pin { user_id, fingerprint } => self.pin(&user_id, &fingerprint).await,
+            Command::AuditTrail => self.audit_trail().await,
             Command::Pins => Ok(json!(self.state().pins)),
         }
     }

@@ -243,8 +243,10 @@ impl Shared {
                     self.trouble(&id, &failure);
                 }
             }
-            if self.options.distribute_keys {
-                self.distribute(None).await?;
+            if self.options.distribute_keys
+                && let Err(failure) = self.distribute(None).await
+            {
+                self.trouble("", &failure);
             }
             for id in self.authorized_rooms() {
                 self.flush(&id).await;
@@ -332,6 +334,13 @@ impl Shared {
         }
     }
 
+    /// The account has left the room.
+    pub(super) fn see_left(&self, id: &str) {
+        if let Some(room) = self.state().rooms.get_mut(id) {
+            room.subscription = None;
+        }
+    }
+
     /// Takes a room document.
     pub(super) fn see_room(&self, document: &Value) {
         let id = document.get("_id").and_then(Value::as_str);
@@ -387,17 +396,48 @@ impl Shared {
         }
         self.take_old(id, &identity, subscription.old_room_keys.as_deref().unwrap_or_default());
         self.state().rooms.entry(id.to_owned()).or_default().settle_current(&document);
-        if self.key_ids(id) != before {
+        let after = self.key_ids(id);
+        if after != before {
             self.save_room(id).await?;
+            self.tell_current(id, before.1.as_deref(), after.1.as_deref());
             self.retry_pending(id).await;
         }
-        let room_has_key = document.e2e_key_id.is_some();
-        let usable = self.state().rooms.get(id).and_then(Room::usable_key).is_some();
-        match (usable, room_has_key) {
-            (true, _) => Ok(()),
-            (false, false) => self.create(id).await,
-            (false, true) => self.ask(id).await,
+        let usable = self.state().rooms.get(id).and_then(Room::usable_key);
+        match usable {
+            Some(key) => self.hand_in(id, &identity, &key, subscription.key.as_deref()).await,
+            None if document.e2e_key_id.is_none() => self.create(id).await,
+            None => self.ask(id).await,
         }
+    }
+
+    fn tell_current(&self, id: &str, before: Option<&str>, after: Option<&str>) {
+        if let Some(key_id) = after.filter(|after| before != Some(*after)) {
+            let event = if before.is_some() { "roomKeyRotated" } else { "roomKey" };
+            self.host.emit(event, json!({ "roomId": id, "keyId": key_id }));
+        }
+    }
+
+    /// Gives the server our own wrapped key where it lacks it, as after a crash while the key was
+    /// created, so that another replica finds it.
+    async fn hand_in(
+        &self,
+        id: &str,
+        identity: &Identity,
+        key: &RoomKey,
+        stored: Option<&str>,
+    ) -> Result<()> {
+        if stored.is_some_and(|stored| stored.starts_with(key.id().as_str())) {
+            return Ok(());
+        }
+        let wrapped = key.wrap_for(&mut **self.rng(), identity.public_key())?;
+        let body = json!({ "uid": self.options.user_id, "rid": id, "key": wrapped });
+        self.host.post("e2e.updateGroupKey", body).await?;
+        if let Some(subscription) =
+            self.state().rooms.get_mut(id).and_then(|room| room.subscription.as_mut())
+        {
+            subscription.key = Some(wrapped);
+        }
+        Ok(())
     }
 
     fn known(&self, id: &str) -> Option<(Document, Subscription)> {
@@ -504,6 +544,15 @@ impl Shared {
         Ok(())
     }
 
+    /// Drops a key of ours that lost the race: nothing was encrypted under it.
+    fn forget(&self, id: &str, key: &RoomKey) -> Result<()> {
+        let mut state = self.state();
+        let room = state.rooms.entry(id.to_owned()).or_default();
+        room.record.keys.retain(|held| *held.jwk != key.jwk());
+        room.ring = ring_of(&room.record)?;
+        Ok(())
+    }
+
     /// Creates the room's first key (protocol §3.4); drops it where somebody was faster.
     async fn create(self: &Arc<Self>, id: &str) -> Result<()> {
         let identity = self.identity()?;
@@ -522,16 +571,18 @@ impl Shared {
         // Whoever the room names has won, whatever the answer was: it may belong to an earlier
         // attempt of ours, and servers before 8.7 let two creators overwrite each other.
         self.refresh_room(id).await?;
-        if !self.names(id, &key) {
-            return self.ask(id).await;
+        if self.names(id, &key) {
+            let body = json!({ "uid": self.options.user_id, "rid": id, "key": wrapped });
+            self.host.post("e2e.updateGroupKey", body).await?;
+            self.refresh_room(id).await?;
         }
-        let body = json!({ "uid": self.options.user_id, "rid": id, "key": wrapped });
-        self.host.post("e2e.updateGroupKey", body).await?;
-        self.refresh_room(id).await?;
         if !self.names(id, &key) {
+            self.forget(id, &key)?;
+            self.save_room(id).await?;
             return self.ask(id).await;
         }
         self.adopt_current(id, &key).await?;
+        self.tell_current(id, None, Some(key.id().as_str()));
         self.audit("keyCreated", json!({ "roomId": id, "keyId": key.id().as_str() })).await?;
         self.serve_newcomers(id).await
     }
@@ -549,7 +600,6 @@ impl Shared {
             room.record.current = Some(key.id().to_string());
         }
         self.save_room(id).await?;
-        self.host.emit("roomKey", json!({ "roomId": id, "keyId": key.id().as_str() }));
         self.retry_pending(id).await;
         Ok(())
     }
