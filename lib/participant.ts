@@ -1,7 +1,10 @@
 import { EventEmitter, on } from 'events';
+import { Readable } from 'stream';
+import { pipeline } from 'stream/promises';
 import type { Participant as NativeParticipant } from '../binding';
 import { fromEjson, toEjson, toJson } from './ejson';
 import { E2eeError, type E2eeErrorCode, guard, guardAsync } from './errors';
+import { decryptFileStream, encryptFileStream } from './file';
 import type { MessageAttachment, MessageContent } from './message';
 import { native } from './native';
 import type { RecordStore } from './store';
@@ -33,6 +36,27 @@ export interface OutgoingMessage {
   channelMentions?: readonly string[];
   /** How long it may wait for its key or a connection, in milliseconds; ten minutes by default. */
   deadline?: number;
+}
+
+/** A file to send. */
+export interface OutgoingFile {
+  /** Its real name, which only readers see. */
+  name: string;
+  /** Its media type, which only readers see. */
+  type?: string;
+  data: Uint8Array | Readable;
+  /** A text to go with it. */
+  msg?: string;
+  /** The message whose thread this belongs to. */
+  threadId?: string;
+}
+
+/** What {@link Participant.importKeys} took. */
+export interface ImportReport {
+  /** Keys that were not held before. */
+  keys: number;
+  /** Rooms of the bundle that are not authorised here. */
+  skippedRooms: number;
 }
 
 /** A message that was sent. */
@@ -86,6 +110,7 @@ export interface ParticipantEvents {
   keyDistributed: { roomId: string; userId: string };
   identityCreated: { fingerprint: string };
   passphrase: { passphrase: string };
+  identityRotated: { fingerprint: string };
   identityRevoked: Record<string, never>;
   publicKeyChanged: { userId: string; pinned: string; seen: string };
   roomAuthorized: { roomId: string };
@@ -101,7 +126,7 @@ const SAFETY_NET = 5 * 60_000;
 
 /** What the core wants done; its `effect` names it. */
 type Effect = { id: number } & (
-  | { effect: 'request'; method: 'GET' | 'POST'; path: string; query?: Query; body?: unknown }
+  | { effect: 'request'; method: 'GET' | 'POST'; path: string; query?: Query; body?: unknown; once?: boolean }
   | { effect: 'call'; name: string; params: unknown[] }
   | { effect: 'load'; prefix: string }
   | { effect: 'commit'; changes: { name: string; expected: number; data: string | null }[] }
@@ -231,6 +256,60 @@ export class Participant extends EventEmitter {
     await this.#command({ command: 'edit', roomId, messageId, message: outgoing(message) });
   }
 
+  /** Encrypts a file, uploads it and announces it; of any size, in constant memory. */
+  async sendEncryptedFile(roomId: string, file: OutgoingFile): Promise<SentMessage> {
+    await this.#command({ command: 'checkSend', roomId });
+    const { name, type = 'application/octet-stream', data, msg = '', threadId } = file;
+    const encrypted = encryptFileStream(name);
+    let size = 0;
+    const plain = data instanceof Readable ? data : Readable.from([data]);
+    const counted = plain.on('data', (chunk: Uint8Array) => {
+      size += chunk.length;
+    });
+    const fileName = encrypted.name ?? 'file';
+    const upload = pipeline(counted, encrypted);
+    const [{ body }] = await Promise.all([
+      this.#workspace.request({
+        method: 'POST',
+        path: `rooms.media/${encodeURIComponent(roomId)}`,
+        form: { file: encrypted, fileName },
+      }),
+      upload,
+    ]);
+    const uploaded = (body as { file?: { _id?: unknown; url?: unknown } }).file;
+    const announced = {
+      id: uploaded?._id,
+      url: uploaded?.url,
+      name,
+      mimeType: type,
+      size,
+      encryption: encrypted.encryption,
+      sha256: encrypted.hashes.sha256,
+      msg,
+      threadId,
+    };
+    return (await this.#command({ command: 'announce', roomId, file: announced })) as SentMessage;
+  }
+
+  /**
+   * Downloads and decrypts a file of a message. The stream fails with `ERR_E2EE_DECRYPTION_FAILED`
+   * at its end where the bytes are not what the sender hashed: do not act on them before.
+   *
+   * @param index - which of the message's attachments; the first unless told otherwise
+   */
+  async downloadFile(message: DecryptedMessage, index = 0): Promise<Readable> {
+    const attachment = message.document.attachments?.[index];
+    const { encryption, hashes, title_link } = attachment ?? {};
+    if (!encryption || !hashes || typeof title_link !== 'string') {
+      throw new E2eeError('ERR_E2EE_INVALID_ARGUMENT', 'this attachment is not an encrypted file');
+    }
+    const decrypted = decryptFileStream({ encryption, hashes });
+    const source = await this.#workspace.download(title_link);
+    // Where either fails, both end; who reads sees the error.
+    pipeline(source, decrypted).catch(() => undefined);
+    return decrypted;
+  }
+
   /** Decrypts a message of an authorised room, as REST, DDP or the database has it. */
   async decryptMessage(message: object): Promise<DecryptedMessage> {
     const [result] = await this.decryptMessages([message]);
@@ -295,6 +374,24 @@ export class Participant extends EventEmitter {
   /** Seals the private key with another passphrase, here and with the server. */
   async changePassphrase(next: string): Promise<void> {
     await this.#command({ command: 'changePassphrase', next });
+  }
+
+  /**
+   * Makes a new key pair in place of the present one, under the same passphrase. Room keys that
+   * are held stay readable; the others are asked for again.
+   */
+  async rotateIdentity(): Promise<void> {
+    await this.#command({ command: 'rotateIdentity' });
+  }
+
+  /** Every room key that is held, sealed with a passphrase: a text to be kept or carried. */
+  async exportKeys(passphrase: string): Promise<string> {
+    return (await this.#command({ command: 'exportKeys', passphrase })) as string;
+  }
+
+  /** Takes the keys of authorised rooms from what {@link Participant.exportKeys} gave. */
+  async importKeys(bundle: string, passphrase: string): Promise<ImportReport> {
+    return (await this.#command({ command: 'importKeys', bundle, passphrase })) as ImportReport;
   }
 
   /** Forgets the private key for good: every later call fails with `ERR_E2EE_IDENTITY_REVOKED`. */
@@ -395,8 +492,7 @@ export class Participant extends EventEmitter {
   async #answer(effect: Effect): Promise<unknown> {
     switch (effect.effect) {
       case 'request': {
-        const { method, path, query, body } = effect;
-        const request = { method, path, ...(query && { query }), ...(body !== undefined && { body }) };
+        const { effect: _effect, id: _id, ...request } = effect;
         return (await this.#workspace.request(request)).body;
       }
       case 'call':

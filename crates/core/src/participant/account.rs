@@ -19,6 +19,8 @@ const RECORD: &str = "identity";
 pub(super) struct Account {
     identity: Option<Arc<Identity>>,
     record: Option<Record>,
+    /// The passphrase, where it is known: given with the options, made here, or changed since.
+    passphrase: Option<Zeroizing<String>>,
 }
 
 /// What is kept of them.
@@ -85,9 +87,11 @@ impl Shared {
             Record::Held { private_jwk, .. } => Some(Identity::from_private_jwk(private_jwk)?),
             Record::Revoked { .. } => None,
         };
-        let mut state = self.state();
-        state.account = Account { identity: identity.map(Arc::new), record: Some(record) };
-        drop(state);
+        {
+            let mut state = self.state();
+            state.account.identity = identity.map(Arc::new);
+            state.account.record = Some(record);
+        }
         self.identity_unless_absent()
     }
 
@@ -130,7 +134,7 @@ impl Shared {
     }
 
     fn passphrase(&self) -> Result<Zeroizing<String>> {
-        self.options.passphrase.clone().ok_or_else(|| {
+        self.known_passphrase().ok_or_else(|| {
             Failure::new(
                 Code::WrongPassphrase,
                 "the account has an identity already, and its passphrase was not given",
@@ -138,17 +142,21 @@ impl Shared {
         })
     }
 
+    fn known_passphrase(&self) -> Option<Zeroizing<String>> {
+        self.state().account.passphrase.clone().or_else(|| self.options.passphrase.clone())
+    }
+
+    /// Makes a key pair, sealed with the known passphrase, or with a new one that is then told.
     async fn make_identity(&self) -> Result<()> {
+        let known = self.known_passphrase();
         let (identity, envelope, untold) = {
             let mut rng = self.rng();
             let identity = Identity::generate(&mut **rng)?;
-            let untold = match &self.options.passphrase {
-                Some(_) => None,
-                None => Some(generate_passphrase(&mut **rng)),
-            };
-            let passphrase = untold.as_ref().or(self.options.passphrase.as_ref());
-            let passphrase = passphrase.map(|passphrase| passphrase.as_str()).unwrap_or_default();
-            let envelope = identity.lock(&mut **rng, passphrase, &self.options.user_id)?;
+            let untold = known.is_none().then(|| generate_passphrase(&mut **rng));
+            let passphrase =
+                untold.as_ref().or(known.as_ref()).map(|passphrase| passphrase.as_str());
+            let user = &self.options.user_id;
+            let envelope = identity.lock(&mut **rng, passphrase.unwrap_or_default(), user)?;
             (identity, envelope, untold)
         };
         // Kept before it is published: a key pair that only the server has would be lost.
@@ -158,22 +166,8 @@ impl Shared {
     /// Publishes the key pair that is held, then takes what the server has: another replica may
     /// have been first.
     async fn publish(&self, created: bool) -> Result<()> {
-        let held = self.identity()?;
-        let envelope = match &self.state().account.record {
-            Some(Record::Held { envelope, .. }) => envelope.clone(),
-            _ => return Err(Failure::new(Code::Internal, "there is nothing to publish")),
-        };
-        let body = json!({ "public_key": held.public_key().to_jwk(), "private_key": envelope });
-        match self.host.post("e2e.setUserPublicAndPrivateKeys", body).await {
-            Err(failure) if !failure.is_workspace("error-keys-already-set") => return Err(failure),
-            _ => {}
-        }
-        let Some((public, private)) = self.stored_keys().await? else {
-            return Err(Failure::new(Code::Workspace, "the server did not keep the key pair"));
-        };
-        if !same_key(&public, &held) {
-            return self.adopt(&private).await;
-        }
+        let held = self.offer(false).await?;
+        let Some(held) = held else { return Ok(()) };
         if created {
             let fingerprint = held.public_key().fingerprint()?.to_string();
             self.host.emit("identityCreated", json!({ "fingerprint": fingerprint }));
@@ -181,6 +175,49 @@ impl Shared {
         }
         self.tell_passphrase();
         Ok(())
+    }
+
+    /// Offers the held key pair to the server; `None` where the server has another one now, which
+    /// was adopted.
+    async fn offer(&self, force: bool) -> Result<Option<Arc<Identity>>> {
+        let held = self.identity()?;
+        let envelope = match &self.state().account.record {
+            Some(Record::Held { envelope, .. }) => envelope.clone(),
+            _ => return Err(Failure::new(Code::Internal, "there is nothing to publish")),
+        };
+        let mut body = json!({ "public_key": held.public_key().to_jwk(), "private_key": envelope });
+        if let (true, Some(members)) = (force, body.as_object_mut()) {
+            members.insert("force".to_owned(), json!(true));
+        }
+        match self.host.post("e2e.setUserPublicAndPrivateKeys", body).await {
+            Err(failure) if !failure.is_workspace("error-keys-already-set") => return Err(failure),
+            _ => {}
+        }
+        let Some((public, private)) = self.stored_keys().await? else {
+            return Err(Failure::new(Code::Workspace, "the server did not keep the key pair"));
+        };
+        if same_key(&public, &held) {
+            return Ok(Some(held));
+        }
+        self.adopt(&private).await?;
+        Ok(None)
+    }
+
+    /// Makes a new key pair in place of the present one. Room keys that are held stay readable,
+    /// and are wrapped anew for it; the others are asked for again. Old keys that only the server
+    /// has, wrapped for the present pair, cannot be opened any more.
+    pub(super) async fn rotate(self: &Arc<Self>) -> Result<Value> {
+        self.identity()?;
+        self.make_identity().await?;
+        let Some(held) = self.offer(true).await? else {
+            return Err(Failure::new(Code::Workspace, "another replica changed the key pair"));
+        };
+        let fingerprint = held.public_key().fingerprint()?.to_string();
+        self.host.emit("identityRotated", json!({ "fingerprint": fingerprint }));
+        self.audit("identityRotated", json!({ "fingerprint": fingerprint })).await?;
+        self.tell_passphrase();
+        self.rewrap_rooms().await;
+        Ok(Value::Null)
     }
 
     /// Tells a passphrase that was made here, at each start until it was heard.
@@ -209,9 +246,15 @@ impl Shared {
             user_id: self.options.user_id.clone(),
             private_jwk: identity.to_private_jwk()?,
             envelope,
-            untold,
+            untold: untold.clone(),
         };
-        self.state().account = Account { identity: Some(Arc::new(identity)), record: Some(record) };
+        {
+            let mut state = self.state();
+            let known = state.account.passphrase.take();
+            state.account.passphrase = untold.or(known);
+            state.account.identity = Some(Arc::new(identity));
+            state.account.record = Some(record);
+        }
         self.save_account().await
     }
 
@@ -241,7 +284,11 @@ impl Shared {
             envelope,
             untold: None,
         };
-        self.state().account.record = Some(record);
+        {
+            let mut state = self.state();
+            state.account.record = Some(record);
+            state.account.passphrase = Some(Zeroizing::new(next.to_owned()));
+        }
         self.save_account().await?;
         self.audit("passphraseChanged", json!({})).await?;
         Ok(Value::Null)
@@ -253,6 +300,7 @@ impl Shared {
         self.state().account = Account {
             identity: None,
             record: Some(Record::Revoked { user_id: self.options.user_id.clone() }),
+            passphrase: None,
         };
         self.save_account().await?;
         self.audit("identityRevoked", json!({})).await?;

@@ -99,6 +99,9 @@ pub struct Request {
     /// The JSON body, for `POST`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<Value>,
+    /// Whether the server must not act on it twice: it is not repeated once it may have acted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
 }
 
 /// A record to write: sealed already.
@@ -255,13 +258,23 @@ impl Host {
 
     pub(super) async fn get(&self, path: &str, query: Value) -> Result<Value> {
         let query = Some(query).filter(|query| query.as_object().is_some_and(|q| !q.is_empty()));
-        let request = Request { method: "GET", path: path.to_owned(), query, body: None };
+        let request =
+            Request { method: "GET", path: path.to_owned(), query, body: None, once: false };
         self.ask(|id| Effect::Request { id, request }).await
     }
 
     pub(super) async fn post(&self, path: &str, body: Value) -> Result<Value> {
-        let request =
-            Request { method: "POST", path: path.to_owned(), query: None, body: Some(body) };
+        self.send(path, body, false).await
+    }
+
+    /// A `POST` that the server must not act on twice: without an answer, the caller finds out.
+    pub(super) async fn post_once(&self, path: &str, body: Value) -> Result<Value> {
+        self.send(path, body, true).await
+    }
+
+    async fn send(&self, path: &str, body: Value, once: bool) -> Result<Value> {
+        let body = Some(body);
+        let request = Request { method: "POST", path: path.to_owned(), query: None, body, once };
         self.ask(|id| Effect::Request { id, request }).await
     }
 

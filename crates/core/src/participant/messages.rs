@@ -54,6 +54,39 @@ impl std::fmt::Debug for OutgoingMessage {
     }
 }
 
+/// A file that was encrypted and uploaded, and is not yet announced.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct UploadedFile {
+    /// What the upload is called by the server.
+    pub id: String,
+    /// Where the server keeps it.
+    pub url: String,
+    /// The real name.
+    pub name: String,
+    /// The real media type.
+    pub mime_type: String,
+    /// Bytes.
+    pub size: u64,
+    /// Key and iv.
+    pub encryption: Value,
+    /// SHA-256 of the plain bytes, in hexadecimal.
+    pub sha256: String,
+    /// A text to go with it.
+    #[serde(default)]
+    pub msg: String,
+    /// The message whose thread this belongs to.
+    #[serde(default)]
+    pub thread_id: Option<String>,
+}
+
+impl std::fmt::Debug for UploadedFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UploadedFile").finish_non_exhaustive()
+    }
+}
+
 /// A message in the outbox, as it is kept: `outbox/<room>/<time>-<id>`.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -495,9 +528,7 @@ impl Shared {
     }
 
     fn seal(&self, key: &RoomKey, message: &OutgoingMessage) -> Result<Value> {
-        let content = key.encrypt(&mut **self.rng(), &content_of(message)?)?;
-        serde_json::from_str(&content.to_text())
-            .map_err(|_| Failure::new(Code::Internal, "the envelope is not JSON"))
+        json_of(&key.encrypt(&mut **self.rng(), &content_of(message)?)?)
     }
 
     pub(super) async fn edit(
@@ -520,6 +551,49 @@ impl Shared {
         self.host.post("chat.update", body).await?;
         self.audit("edited", json!({ "roomId": id, "messageId": message_id })).await?;
         Ok(Value::Null)
+    }
+
+    /// Whether something could be sent to the room now; asked before a long upload.
+    pub(super) async fn check_send(self: &Arc<Self>, id: &str) -> Result<Value> {
+        self.expect_authorized(id)?;
+        self.expect_encrypted(id).await?;
+        self.expect_usable(id)?;
+        Ok(Value::Null)
+    }
+
+    /// Announces a file that was uploaded encrypted (protocol §5.5, step 2). Confirming twice would
+    /// post twice, so what came of a lost answer is looked up.
+    pub(super) async fn announce(self: &Arc<Self>, id: &str, file: UploadedFile) -> Result<Value> {
+        self.expect_authorized(id)?;
+        self.expect_encrypted(id).await?;
+        let key = self.expect_usable(id)?;
+        let since = super::serving::iso(self.host.now().saturating_sub(60_000));
+        let content = key.encrypt(&mut **self.rng(), &file.content()?)?;
+        let mut body = json!({ "t": "e2e", "msg": "", "content": json_of(&content)? });
+        if let (Some(thread), Some(members)) = (&file.thread_id, body.as_object_mut()) {
+            members.insert("tmid".to_owned(), json!(thread));
+        }
+        let path = format!("rooms.mediaConfirm/{id}/{}", file.id);
+        let message = match self.host.post_once(&path, body).await {
+            Ok(answer) => answer.get("message").cloned().unwrap_or_default(),
+            Err(failure) => match self.announced(id, &file.id, &since).await {
+                Some(message) => message,
+                None => return Err(failure),
+            },
+        };
+        let message_id = message.get("_id");
+        self.audit("fileSent", json!({ "roomId": id, "messageId": message_id })).await?;
+        Ok(json!({ "roomId": id, "messageId": message_id, "keyId": key.id().as_str() }))
+    }
+
+    async fn announced(&self, id: &str, file_id: &str, since: &str) -> Option<Value> {
+        let query = json!({ "roomId": id, "lastUpdate": since });
+        let body = self.host.get("chat.syncMessages", query).await.ok()?;
+        let updated = body.pointer("/result/updated")?.as_array()?;
+        let ours = |message: &&Value| {
+            message.pointer("/file/_id").and_then(Value::as_str) == Some(file_id)
+        };
+        updated.iter().find(ours).cloned()
     }
 
     async fn expect_encrypted(self: &Arc<Self>, id: &str) -> Result<()> {
@@ -548,6 +622,47 @@ impl Shared {
         }
         id
     }
+}
+
+impl UploadedFile {
+    /// The message's plaintext: attachment kinds differ by the prefix of some members.
+    fn content(&self) -> Result<MessageContent> {
+        let format = self.name.rsplit_once('.').map_or("file", |(_, extension)| extension);
+        let mut attachment = json!({
+            "title": self.name,
+            "type": "file",
+            "title_link": self.url,
+            "title_link_download": true,
+            "fileId": self.id,
+            "encryption": self.encryption,
+            "hashes": { "sha256": self.sha256 },
+        });
+        let kind = self.mime_type.split('/').next().unwrap_or_default();
+        let members = match kind {
+            "image" | "audio" | "video" => json!({
+                format!("{kind}_url"): self.url,
+                format!("{kind}_type"): self.mime_type,
+                format!("{kind}_size"): self.size,
+            }),
+            _ => json!({ "size": self.size, "format": format.to_uppercase() }),
+        };
+        if let (Some(attachment), Value::Object(members)) = (attachment.as_object_mut(), members) {
+            attachment.extend(members);
+        }
+        let file = json!({
+            "_id": self.id, "name": self.name, "type": self.mime_type, "size": self.size,
+            "format": format,
+        });
+        let payload = json!({
+            "msg": self.msg, "attachments": [attachment], "files": [file], "file": file,
+        });
+        Ok(MessageContent::parse(&payload.to_string())?)
+    }
+}
+
+fn json_of(content: &EncryptedContent<'_>) -> Result<Value> {
+    serde_json::from_str(&content.to_text())
+        .map_err(|_| Failure::new(Code::Internal, "the envelope is not JSON"))
 }
 
 fn content_of(message: &OutgoingMessage) -> Result<MessageContent> {

@@ -35,7 +35,7 @@ use crate::identity::Identity;
 use crate::vault::Vault;
 
 pub use host::{Change, Effect, Failure, Input, Outcome, Request};
-pub use messages::{OutgoingMessage, WorkspaceEvent};
+pub use messages::{OutgoingMessage, UploadedFile, WorkspaceEvent};
 
 use host::{Executor, Host, Result};
 
@@ -112,7 +112,12 @@ pub enum Command {
     GetEncryptedRoomKey { room_id: String, key_id: Option<String> },
     ChangePassphrase { next: Zeroizing<String> },
     PassphraseTold,
+    RotateIdentity,
     RevokeIdentity,
+    ExportKeys { passphrase: Zeroizing<String> },
+    ImportKeys { bundle: String, passphrase: Zeroizing<String> },
+    CheckSend { room_id: String },
+    Announce { room_id: String, file: UploadedFile },
     Fingerprint { user_id: Option<String> },
     Pin { user_id: String, fingerprint: String },
     Pins,
@@ -296,6 +301,13 @@ impl Shared {
             }
             Command::ChangePassphrase { next } => self.change_passphrase(&next).await,
             Command::PassphraseTold => self.passphrase_told().await,
+            Command::RotateIdentity => self.rotate().await,
+            Command::ExportKeys { passphrase } => self.export_keys(&passphrase),
+            Command::ImportKeys { bundle, passphrase } => {
+                self.import_keys(&bundle, &passphrase).await
+            }
+            Command::CheckSend { room_id } => self.check_send(&room_id).await,
+            Command::Announce { room_id, file } => self.announce(&room_id, file).await,
             Command::RevokeIdentity => self.revoke().await,
             Command::Fingerprint { user_id } => self.fingerprint(user_id.as_deref()).await,
             Command::Pin { user_id, fingerprint } => self.pin(&user_id, &fingerprint).await,

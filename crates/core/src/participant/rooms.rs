@@ -1,8 +1,11 @@
 //! Room keys: suggested, accepted, created, reset, waited for (protocol §3).
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -14,7 +17,10 @@ use crate::error::Code;
 use crate::identity::Identity;
 use crate::key_ring::KeyRing;
 use crate::room_key::{Algorithm, KeyId, RoomKey};
+use crate::vault::{Secret, Vault, VaultError};
 
+/// What an exported bundle calls itself.
+const EXPORT: &str = "rocketchat-e2ee/keys/1";
 /// Messages that wait for their key, at most, for each room.
 const MAX_PENDING: usize = 500;
 /// How long a request for keys is not repeated, in milliseconds.
@@ -372,6 +378,86 @@ impl Shared {
             self.see_subscription(document);
         }
         Ok(())
+    }
+
+    /// After the identity changed: what the server has is wrapped for the one before.
+    pub(super) async fn rewrap_rooms(self: &Arc<Self>) {
+        for room in self.state().rooms.values_mut() {
+            if let Some(subscription) = &mut room.subscription {
+                subscription.key = None;
+            }
+            room.asked = 0;
+        }
+        for id in self.authorized_rooms() {
+            if let Err(failure) = self.settle_room(&id).await {
+                self.trouble(&id, &failure);
+            }
+        }
+    }
+
+    /// Seals every room key that is held with a passphrase, to be kept or carried elsewhere.
+    pub(super) fn export_keys(&self, passphrase: &str) -> Result<Value> {
+        self.identity()?;
+        let rooms: BTreeMap<String, Record> = {
+            let state = self.state();
+            let held = state.rooms.iter().filter(|(_, room)| !room.record.keys.is_empty());
+            held.map(|(id, room)| (id.clone(), room.record.clone())).collect()
+        };
+        let payload =
+            Zeroizing::new(serde_json::to_vec(&rooms).map_err(|_| {
+                Failure::new(Code::Internal, "the keys could not be written as JSON")
+            })?);
+        let secret = Secret::text(Zeroizing::new(passphrase.to_owned()))?;
+        let mut rng = self.rng();
+        let vault = Vault::generate(&mut **rng);
+        let key = vault.wrap(&mut **rng, &secret)?;
+        let sealed = vault.seal(&mut **rng, EXPORT, 1, &payload)?;
+        let bundle = Bundle {
+            format: EXPORT.to_owned(),
+            key: BASE64_STANDARD.encode(key),
+            sealed: BASE64_STANDARD.encode(sealed),
+        };
+        Ok(json!(serde_json::to_string(&bundle).unwrap_or_default()))
+    }
+
+    /// Takes the keys of authorised rooms from such a bundle.
+    pub(super) async fn import_keys(
+        self: &Arc<Self>,
+        bundle: &str,
+        passphrase: &str,
+    ) -> Result<Value> {
+        self.identity()?;
+        let malformed = || Failure::new(Code::MalformedEnvelope, "this is not a bundle of keys");
+        let bundle: Bundle = serde_json::from_str(bundle).map_err(|_| malformed())?;
+        let decode = |text: &str| BASE64_STANDARD.decode(text).map_err(|_| malformed());
+        let secret = Secret::text(Zeroizing::new(passphrase.to_owned()))?;
+        let vault = Vault::unwrap(&decode(&bundle.key)?, &secret).map_err(|error| match error {
+            VaultError::WrongSecret => {
+                Failure::new(Code::WrongPassphrase, "the passphrase does not open this bundle")
+            }
+            _ => malformed(),
+        })?;
+        let payload = vault.open(EXPORT, 1, &decode(&bundle.sealed)?).map_err(|_| malformed())?;
+        let rooms: BTreeMap<String, Record> =
+            serde_json::from_slice(&payload).map_err(|_| malformed())?;
+        let (mut taken, mut skipped) = (0, 0);
+        for (id, record) in rooms {
+            if self.expect_authorized(&id).is_err() {
+                skipped += 1;
+                continue;
+            }
+            for held in &record.keys {
+                let key = Arc::new(RoomKey::from_jwk(&held.jwk, held.id.parse()?)?);
+                if !self.state().rooms.get(&id).is_some_and(|room| room.holds(&key)) {
+                    self.hold(&id, &key, held.recorded_id.parse()?, "imported")?;
+                    taken += 1;
+                }
+            }
+            self.save_room(&id).await?;
+            self.retry_pending(&id).await;
+        }
+        self.audit("keysImported", json!({ "keys": taken })).await?;
+        Ok(json!({ "keys": taken, "skippedRooms": skipped }))
     }
 
     /// Brings one room's keys in order: suggestion, own key, old keys; then creates or asks.
@@ -777,6 +863,14 @@ impl Room {
             None => self.ring.retire_current(),
         }
     }
+}
+
+/// Exported keys: a vault of their own, and what it sealed.
+#[derive(Serialize, Deserialize)]
+struct Bundle {
+    format: String,
+    key: String,
+    sealed: String,
 }
 
 #[derive(Deserialize)]
