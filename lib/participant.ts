@@ -8,6 +8,7 @@ import { decryptFileStream, encryptFileStream } from './file';
 import type { MessageAttachment, MessageContent } from './message';
 import { native } from './native';
 import type { RecordStore } from './store';
+import { coreOf } from './vault';
 import type { Workspace, WorkspaceEvent } from './workspace';
 
 /** How a {@link Participant} is set up. */
@@ -126,7 +127,14 @@ const SAFETY_NET = 5 * 60_000;
 
 /** What the core wants done; its `effect` names it. */
 type Effect = { id: number } & (
-  | { effect: 'request'; method: 'GET' | 'POST'; path: string; query?: Query; body?: unknown; once?: boolean }
+  | {
+      effect: 'request';
+      method: 'GET' | 'POST';
+      path: string;
+      query?: Query;
+      body?: unknown;
+      once?: boolean;
+    }
   | { effect: 'call'; name: string; params: unknown[] }
   | { effect: 'load'; prefix: string }
   | { effect: 'commit'; changes: { name: string; expected: number; data: string | null }[] }
@@ -203,7 +211,7 @@ export class Participant extends EventEmitter {
     this.#workspace = workspace;
     this.#store = store;
     const core = { appId, userId: workspace.userId, passphrase, rooms, distributeKeys };
-    this.#core = guard(() => new native.Participant(store.vault.core, JSON.stringify(core)));
+    this.#core = guard(() => new native.Participant(coreOf(store.vault), JSON.stringify(core)));
     this.on('newListener', (event) => {
       if (event === 'passphrase') setImmediate(() => this.#tellPassphrase());
     });

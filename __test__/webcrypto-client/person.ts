@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { Rest } from '../workspace/probe';
 import type { Account, Workspace } from '../workspace';
+import { Rest } from '../workspace/probe';
 import client from './client.js';
 
 type Flavour = Parameters<typeof client.createRoomKey>[0];
@@ -34,7 +34,9 @@ export class Person {
       account._id,
     );
     const rest = new Rest(workspace, account);
-    await ok(rest.post('e2e.setUserPublicAndPrivateKeys', { public_key: identity.publicKey, private_key }));
+    await ok(
+      rest.post('e2e.setUserPublicAndPrivateKeys', { public_key: identity.publicKey, private_key }),
+    );
     return new Person(account, flavour, identity, rest);
   }
 

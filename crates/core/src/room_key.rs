@@ -61,6 +61,12 @@ impl KeyId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether ids of this form differ for different keys: UUIDs and hashes do; those from before
+    /// 7.0, the start of the JWK in base64, do not.
+    pub(crate) fn identifies(&self) -> bool {
+        self.0.len() == UUID_CHARS || self.0.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
 }
 
 impl FromStr for KeyId {

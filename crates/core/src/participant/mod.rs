@@ -146,6 +146,8 @@ struct State {
     pins: BTreeMap<String, serving::Pin>,
     versions: store::Versions,
     cursors: rooms::Cursors,
+    /// The server's version, once it was asked for.
+    version: Option<(u32, u32)>,
     /// What only one flow may do at a time.
     busy: HashSet<String>,
 }

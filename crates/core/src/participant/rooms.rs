@@ -16,7 +16,7 @@ use super::{Rooms, Shared, time_of};
 use crate::error::Code;
 use crate::identity::Identity;
 use crate::key_ring::KeyRing;
-use crate::room_key::{Algorithm, KeyId, RoomKey};
+use crate::room_key::{KeyId, RoomKey};
 use crate::vault::{Secret, Vault, VaultError};
 
 /// What an exported bundle calls itself.
@@ -39,6 +39,8 @@ pub(super) struct Room {
     /// Whether there may be messages that were not read yet.
     pub(super) stale: bool,
     asked: u64,
+    /// The room's key id when old keys were last asked for.
+    old_keys_of: Option<Option<String>>,
 }
 
 /// What is kept of a room: `room/<id>`.
@@ -135,9 +137,12 @@ impl Room {
         self.ring.contains(key)
     }
 
-    /// A key of this id with other bytes: one of the two is forged, or an id from before 7.0.
+    /// A key with other bytes than the one that is held under its id: somebody forged it. Ids from
+    /// before 7.0 do not identify a key; there, another key may come once ours was taken back.
     fn contradicts(&self, key: &RoomKey) -> bool {
-        key.algorithm() == Algorithm::A256Gcm && self.ring.has_id(key.id()) && !self.holds(key)
+        let ours =
+            self.subscription.as_ref().is_some_and(|subscription| subscription.key.is_some());
+        self.ring.has_id(key.id()) && !self.holds(key) && (key.id().identifies() || ours)
     }
 }
 
@@ -472,6 +477,7 @@ impl Shared {
             return Ok(());
         }
         let before = self.key_ids(id);
+        self.fetch_old_keys(id, &document).await?;
         if let Some(suggested) = &subscription.suggested {
             self.consider(id, &identity, suggested, &document).await?;
         }
@@ -522,6 +528,21 @@ impl Shared {
             self.state().rooms.get_mut(id).and_then(|room| room.subscription.as_mut())
         {
             subscription.key = Some(wrapped);
+        }
+        Ok(())
+    }
+
+    /// Servers of 7.x leave old keys out of their lists: they are read once for each key id.
+    async fn fetch_old_keys(&self, id: &str, document: &Document) -> Result<()> {
+        let due = {
+            let mut state = self.state();
+            let room = state.rooms.entry(id.to_owned()).or_default();
+            let due = room.old_keys_of.as_ref() != Some(&document.e2e_key_id);
+            room.old_keys_of = Some(document.e2e_key_id.clone());
+            due
+        };
+        if due && document.e2e_key_id.is_some() && self.server_version().await? < (8, 0) {
+            self.refresh_room(id).await?;
         }
         Ok(())
     }
@@ -692,12 +713,7 @@ impl Shared {
 
     /// A key as the server's clients make it: AES-GCM since 7.13, AES-CBC before (design §7).
     async fn new_key(&self) -> Result<Arc<RoomKey>> {
-        let info = self.host.get("info", json!({})).await?;
-        let version = info.pointer("/info/version").or_else(|| info.get("version"));
-        let modern = version.and_then(Value::as_str).is_none_or(|version| {
-            let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or_default());
-            (parts.next().unwrap_or_default(), parts.next().unwrap_or_default()) >= (7, 13)
-        });
+        let modern = self.server_version().await? >= (7, 13);
         let mut rng = self.rng();
         let key = if modern {
             RoomKey::generate(&mut **rng)?
@@ -705,6 +721,21 @@ impl Shared {
             RoomKey::generate_cbc(&mut **rng)?
         };
         Ok(Arc::new(key))
+    }
+
+    /// Major and minor version of the server; asked once. One that hides it is taken as current.
+    async fn server_version(&self) -> Result<(u32, u32)> {
+        if let Some(version) = self.state().version {
+            return Ok(version);
+        }
+        let info = self.host.get("info", json!({})).await?;
+        let version = info.pointer("/info/version").or_else(|| info.get("version"));
+        let version = version.and_then(Value::as_str).map_or((u32::MAX, 0), |version| {
+            let mut parts = version.split('.').map(|part| part.parse().unwrap_or_default());
+            (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+        });
+        self.state().version = Some(version);
+        Ok(version)
     }
 
     /// Asks the holders for a key, by every way the server has; not more often than once a
