@@ -16,11 +16,24 @@ import { Transform } from 'stream';
  *   encryption does not use, such as Matrix' in federated rooms
  * - `ERR_E2EE_DECRYPTION_FAILED`: the key does not fit, or the ciphertext was changed
  * - `ERR_E2EE_NO_ROOM_KEY`: no key with the message's key id is held
+ * - `ERR_E2EE_WRONG_STORE_SECRET`: the secret does not open the store, or is of another kind than the one
+ *   that does
+ * - `ERR_E2EE_STORE_CORRUPT`: the store's file or one of its records is damaged; nothing was overwritten
+ * - `ERR_E2EE_STORE_MISMATCH`: a record is not what was sealed under its name and version: it was changed,
+ *   put in another's place, or sealed under another data key
+ * - `ERR_E2EE_STORE_TOO_NEW`: a newer version of this library wrote the store
+ * - `ERR_E2EE_STORE_FOREIGN`: the file is not a store of this library
+ * - `ERR_E2EE_STORE_CONFLICT`: a record has another version than expected, because somebody else wrote it
+ *   first; nothing of the batch was written
+ * - `ERR_E2EE_STORE_LOCKED`: another process kept the store locked for longer than the timeout
+ * - `ERR_E2EE_STORE_REKEYED`: the store got a new data key from elsewhere; open it again
+ * - `ERR_E2EE_STORE_IO`: the operating system refused to read or write the store
+ * - `ERR_E2EE_CLOSED`: the object was closed before
  * - `ERR_E2EE_INVALID_ARGUMENT`: the caller passed something that cannot be used
  * - `ERR_E2EE_UNSUPPORTED_PLATFORM`: no native binary for this platform is installed
  * - `ERR_E2EE_INTERNAL`: a bug in this library; nothing was lost
  */
-export type E2eeErrorCode = "ERR_E2EE_WRONG_PASSPHRASE" | "ERR_E2EE_AMBIGUOUS_PASSPHRASE" | "ERR_E2EE_ITERATIONS_OUT_OF_RANGE" | "ERR_E2EE_MALFORMED_ENVELOPE" | "ERR_E2EE_MALFORMED_KEY" | "ERR_E2EE_UNSUPPORTED_ALGORITHM" | "ERR_E2EE_DECRYPTION_FAILED" | "ERR_E2EE_NO_ROOM_KEY" | "ERR_E2EE_INVALID_ARGUMENT" | "ERR_E2EE_UNSUPPORTED_PLATFORM" | "ERR_E2EE_INTERNAL";
+export type E2eeErrorCode = "ERR_E2EE_WRONG_PASSPHRASE" | "ERR_E2EE_AMBIGUOUS_PASSPHRASE" | "ERR_E2EE_ITERATIONS_OUT_OF_RANGE" | "ERR_E2EE_MALFORMED_ENVELOPE" | "ERR_E2EE_MALFORMED_KEY" | "ERR_E2EE_UNSUPPORTED_ALGORITHM" | "ERR_E2EE_DECRYPTION_FAILED" | "ERR_E2EE_NO_ROOM_KEY" | "ERR_E2EE_WRONG_STORE_SECRET" | "ERR_E2EE_STORE_CORRUPT" | "ERR_E2EE_STORE_MISMATCH" | "ERR_E2EE_STORE_TOO_NEW" | "ERR_E2EE_STORE_FOREIGN" | "ERR_E2EE_STORE_CONFLICT" | "ERR_E2EE_STORE_LOCKED" | "ERR_E2EE_STORE_REKEYED" | "ERR_E2EE_STORE_IO" | "ERR_E2EE_CLOSED" | "ERR_E2EE_INVALID_ARGUMENT" | "ERR_E2EE_UNSUPPORTED_PLATFORM" | "ERR_E2EE_INTERNAL";
 /**
  * The error of everything that a caller or the network can cause. Switch on `code`; the message
  * is for people, and holds neither secrets nor plaintext.
@@ -328,5 +341,161 @@ export declare class Identity {
  * joined by spaces; 132 bits of randomness.
  */
 export declare function generatePassphrase(): string;
+declare class Vault {
+	#private;
+	private constructor();
+}
+/** A record as a store keeps it. */
+export interface SealedRecord {
+	/** What the record is called; not secret. */
+	name: string;
+	/** How often it was written; 1 for a new one. */
+	version: number;
+	/** The record, sealed under its name and version. */
+	data: Uint8Array;
+}
+/** One change of a batch. */
+export interface RecordChange {
+	/** 1 to 1,000 characters; not `vault`, which is the store's own. */
+	name: string;
+	/** The version that the record must have; 0 where it must not exist. */
+	expected: number;
+	/**
+	 * The record, sealed under its name and the version `expected + 1`, which it gets; `null` removes
+	 * it.
+	 */
+	data: Uint8Array | null;
+}
+/**
+ * Keeps sealed records. The store's backend sees their names, versions and lengths, and no more.
+ *
+ * Every call of a closed store but `close` rejects with `ERR_E2EE_CLOSED`.
+ */
+export interface RecordStore {
+	/**
+	 * Seals and opens the records.
+	 *
+	 * @internal
+	 */
+	readonly vault: Vault;
+	/**
+	 * The records whose names begin with `prefix`, all of one moment, in the order of their names'
+	 * UTF-8 bytes.
+	 *
+	 * @throws E2eeError (rejects) with one of the codes for stores.
+	 */
+	load(prefix: string): Promise<SealedRecord[]>;
+	/**
+	 * Writes all changes or none. When the promise resolves, they outlive the process and, in stores
+	 * that outlive it at all, loss of power.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_STORE_CONFLICT` when a record has another
+	 * version than expected, `ERR_E2EE_STORE_MISMATCH` when `data` was not sealed by this store's
+	 * vault for its place, `ERR_E2EE_INVALID_ARGUMENT`, or another of the codes for stores.
+	 */
+	commit(batch: readonly RecordChange[]): Promise<void>;
+	/**
+	 * Claims `id` for `ttl` milliseconds, among all processes that share the store.
+	 *
+	 * @param id - 1 to 1,000 characters; not secret
+	 * @param ttl - at least 1
+	 * @returns whether nobody held it
+	 * @throws E2eeError (rejects) as {@link RecordStore.load}, or `ERR_E2EE_INVALID_ARGUMENT`.
+	 */
+	claim(id: string, ttl: number): Promise<boolean>;
+	/** Lets go of files and connections. May be called again. */
+	close(): Promise<void>;
+}
+/** A key management service, which keeps the key that wraps a store's data key. */
+export interface KeyManagement {
+	/**
+	 * Wraps the store's data key.
+	 *
+	 * @param key - 32 bytes, which are wiped when the promise settles
+	 * @returns 1 to 65,536 bytes, to be stored
+	 */
+	wrap(key: Uint8Array): Promise<Uint8Array>;
+	/** Unwraps what {@link KeyManagement.wrap} returned. */
+	unwrap(wrapped: Uint8Array): Promise<Uint8Array>;
+}
+/**
+ * What opens a store: a secret string, which is stretched by PBKDF2-HMAC-SHA256 with 600,000
+ * iterations; 32 random bytes; or a key management service, whose own errors pass unchanged.
+ */
+export type StoreSecret = string | Uint8Array | KeyManagement;
+/**
+ * Keeps records in this process, and forgets them with it: for tests, and for replicas that
+ * rebuild everything from the server when they start.
+ */
+export declare class MemoryStore implements RecordStore {
+	#private;
+	/** @internal */
+	readonly vault: Vault;
+	private constructor();
+	/** Makes an empty store, with a data key of its own. */
+	static open(): Promise<MemoryStore>;
+	load(prefix: string): Promise<SealedRecord[]>;
+	commit(batch: readonly RecordChange[]): Promise<void>;
+	claim(id: string, ttl: number): Promise<boolean>;
+	close(): Promise<void>;
+}
+/** How {@link SqliteStore.open} opens a store. */
+export interface SqliteStoreOptions {
+	/** What wraps the data key. */
+	secret: StoreSecret;
+	/** How long every call waits while other processes write, in milliseconds; 5,000 at first. */
+	timeout?: number;
+}
+/**
+ * Keeps records in one SQLite file, for any number of processes of one machine: not on a network
+ * file system. Beside the file stand its log and index (`-wal`, `-shm`) while it is open; a copy of
+ * an open store needs all three.
+ *
+ * What is committed survives the end of the process and loss of power. Nothing runs on the event
+ * loop.
+ */
+export declare class SqliteStore implements RecordStore {
+	#private;
+	private constructor();
+	/**
+	 * Opens the store in a file, or makes one, readable by this user alone (mode 0600), where there
+	 * is none. Processes that do so at once end with one store.
+	 *
+	 * @param path - the file; its folder must exist, and its file system must have hard links
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_WRONG_STORE_SECRET`, `ERR_E2EE_STORE_CORRUPT`,
+	 * `ERR_E2EE_STORE_FOREIGN`, `ERR_E2EE_STORE_TOO_NEW`, `ERR_E2EE_STORE_LOCKED`,
+	 * `ERR_E2EE_STORE_IO` or `ERR_E2EE_INVALID_ARGUMENT`; the file is then as it was.
+	 */
+	static open(path: string, options: SqliteStoreOptions): Promise<SqliteStore>;
+	/** @internal */
+	get vault(): Vault;
+	load(prefix: string): Promise<SealedRecord[]>;
+	commit(batch: readonly RecordChange[]): Promise<void>;
+	claim(id: string, ttl: number): Promise<boolean>;
+	/**
+	 * Wraps the data key with another secret, of any kind. Records stay as they are, and processes
+	 * that have the store open go on.
+	 *
+	 * Whoever had the file and the secret before has had the data key: {@link SqliteStore.rekey}
+	 * changes that for what is written from then on.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_STORE_CONFLICT` when another process changed
+	 * the secret meanwhile, `ERR_E2EE_STORE_REKEYED`, `ERR_E2EE_INVALID_ARGUMENT`, or another of
+	 * the codes for stores; the secret is then as it was.
+	 */
+	changeSecret(next: StoreSecret): Promise<void>;
+	/**
+	 * Draws a new data key, wraps it with the present secret and reseals every record, at once.
+	 * Whatever else uses the store must open it again: other processes' calls reject with
+	 * `ERR_E2EE_STORE_REKEYED`. Close participants of this process before.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_STORE_MISMATCH` when a record does not open,
+	 * `ERR_E2EE_WRONG_STORE_SECRET` when another process changed the secret, or as
+	 * {@link SqliteStore.changeSecret}; the store is then as it was.
+	 */
+	rekey(): Promise<void>;
+	/** Closes the file; it may be moved or removed then. */
+	close(): Promise<void>;
+}
 
 export {};

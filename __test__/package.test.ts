@@ -38,7 +38,9 @@ function run(file: string, source: string): string {
 const NAMES = [
   'E2eeError',
   'Identity',
+  'MemoryStore',
   'RoomKey',
+  'SqliteStore',
   'decryptFile',
   'decryptFileStream',
   'encryptFile',

@@ -33,7 +33,12 @@ function hchacha20(key, nonce) {
   const input = Buffer.concat([Buffer.from('expand 32-byte k'), key, nonce]);
   const x = Uint32Array.from({ length: 16 }, (_, i) => input.readUInt32LE(4 * i));
   const at = (/** @type {number} */ i) => /** @type {number} */ (x[i]);
-  const mix = (/** @type {number} */ a, /** @type {number} */ b, /** @type {number} */ d, n = 0) => {
+  const mix = (
+    /** @type {number} */ a,
+    /** @type {number} */ b,
+    /** @type {number} */ d,
+    n = 0,
+  ) => {
     x[a] = at(a) + at(b);
     const t = at(d) ^ at(a);
     x[d] = (t << n) | (t >>> (32 - n));

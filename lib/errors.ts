@@ -14,6 +14,19 @@
  *   encryption does not use, such as Matrix' in federated rooms
  * - `ERR_E2EE_DECRYPTION_FAILED`: the key does not fit, or the ciphertext was changed
  * - `ERR_E2EE_NO_ROOM_KEY`: no key with the message's key id is held
+ * - `ERR_E2EE_WRONG_STORE_SECRET`: the secret does not open the store, or is of another kind than the one
+ *   that does
+ * - `ERR_E2EE_STORE_CORRUPT`: the store's file or one of its records is damaged; nothing was overwritten
+ * - `ERR_E2EE_STORE_MISMATCH`: a record is not what was sealed under its name and version: it was changed,
+ *   put in another's place, or sealed under another data key
+ * - `ERR_E2EE_STORE_TOO_NEW`: a newer version of this library wrote the store
+ * - `ERR_E2EE_STORE_FOREIGN`: the file is not a store of this library
+ * - `ERR_E2EE_STORE_CONFLICT`: a record has another version than expected, because somebody else wrote it
+ *   first; nothing of the batch was written
+ * - `ERR_E2EE_STORE_LOCKED`: another process kept the store locked for longer than the timeout
+ * - `ERR_E2EE_STORE_REKEYED`: the store got a new data key from elsewhere; open it again
+ * - `ERR_E2EE_STORE_IO`: the operating system refused to read or write the store
+ * - `ERR_E2EE_CLOSED`: the object was closed before
  * - `ERR_E2EE_INVALID_ARGUMENT`: the caller passed something that cannot be used
  * - `ERR_E2EE_UNSUPPORTED_PLATFORM`: no native binary for this platform is installed
  * - `ERR_E2EE_INTERNAL`: a bug in this library; nothing was lost
@@ -27,6 +40,16 @@ export type E2eeErrorCode =
   | 'ERR_E2EE_UNSUPPORTED_ALGORITHM'
   | 'ERR_E2EE_DECRYPTION_FAILED'
   | 'ERR_E2EE_NO_ROOM_KEY'
+  | 'ERR_E2EE_WRONG_STORE_SECRET'
+  | 'ERR_E2EE_STORE_CORRUPT'
+  | 'ERR_E2EE_STORE_MISMATCH'
+  | 'ERR_E2EE_STORE_TOO_NEW'
+  | 'ERR_E2EE_STORE_FOREIGN'
+  | 'ERR_E2EE_STORE_CONFLICT'
+  | 'ERR_E2EE_STORE_LOCKED'
+  | 'ERR_E2EE_STORE_REKEYED'
+  | 'ERR_E2EE_STORE_IO'
+  | 'ERR_E2EE_CLOSED'
   | 'ERR_E2EE_INVALID_ARGUMENT'
   | 'ERR_E2EE_UNSUPPORTED_PLATFORM'
   | 'ERR_E2EE_INTERNAL';

@@ -11,6 +11,7 @@ export {
   type FileKey,
 } from './file';
 export { generatePassphrase, Identity } from './identity';
+export { MemoryStore } from './memory-store';
 export {
   type EncryptedContent,
   type EncryptedContentMegolm,
@@ -22,3 +23,11 @@ export {
   type MessageFile,
 } from './message';
 export { RoomKey, type RoomKeyAlgorithm } from './room-key';
+export { SqliteStore, type SqliteStoreOptions } from './sqlite-store';
+export type {
+  KeyManagement,
+  RecordChange,
+  RecordStore,
+  SealedRecord,
+  StoreSecret,
+} from './store';

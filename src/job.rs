@@ -1,8 +1,8 @@
-//! Work for libuv's threads.
+//! Work for other threads than the event loop's.
 
-use napi::bindgen_prelude::{AsyncTask, Env, ToNapiValue, TypeName};
+use napi::bindgen_prelude::{AsyncTask, Env, PromiseRaw, ToNapiValue, TypeName, spawn_blocking};
 use napi::{Result, Task};
-use rocketchat_e2ee::Error;
+use rocketchat_e2ee::{Code, Error};
 
 use crate::error::{Failure, guard, rejection};
 
@@ -21,6 +21,26 @@ where
     T: Send + ToNapiValue + TypeName + 'static,
 {
     AsyncTask::new(Job { work: Some(Box::new(work)) })
+}
+
+/// Sends `work` that waits (for a disk, for a lock) to tokio's blocking threads, of which there is
+/// always one more; JavaScript gets a promise.
+pub(crate) fn wait<T>(
+    env: &Env,
+    work: impl FnOnce() -> std::result::Result<T, Error> + Send + 'static,
+) -> Result<PromiseRaw<'_, T>>
+where
+    T: Send + ToNapiValue + 'static,
+{
+    let outcome = async move {
+        // Panics do not get here: `guard` caught them.
+        Ok(spawn_blocking(move || guard(work)).await.unwrap_or_else(|_cancelled| {
+            Err(Failure::new(Code::Closed.as_str(), "the process is about to exit"))
+        }))
+    };
+    env.spawn_future_with_callback(outcome, |env, outcome| {
+        outcome.map_err(|failure| rejection(*env, failure))
+    })
 }
 
 impl<T: Send + ToNapiValue + TypeName + 'static> Task for Job<T> {

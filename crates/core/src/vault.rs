@@ -200,10 +200,10 @@ impl Vault {
     pub fn unwrap(record: &[u8], secret: &Secret) -> Result<Self, VaultError> {
         let KeyRecord { header, wrapping } = KeyRecord::parse(record)?;
         let opened = match (wrapping, &secret.0) {
-            (Wrapping::ByText { iterations, salt, sealed }, Kind::Text(text)) => {
+            (Wrapping::Text { iterations, salt, sealed }, Kind::Text(text)) => {
                 decrypt(&stretch(text, salt, iterations), &key_binding(header), sealed)
             }
-            (Wrapping::ByKey { sealed }, Kind::Key(key)) => {
+            (Wrapping::Key { sealed }, Kind::Key(key)) => {
                 decrypt(key, &key_binding(header), sealed)
             }
             _ => return Err(VaultError::WrongSecret),
@@ -249,7 +249,7 @@ impl Vault {
     /// [`VaultError::TooNew`].
     pub fn kms_wrapped(record: &[u8]) -> Result<&[u8], VaultError> {
         match KeyRecord::parse(record)?.wrapping {
-            Wrapping::ByKms { wrapped, .. } => Ok(wrapped),
+            Wrapping::Kms { wrapped, .. } => Ok(wrapped),
             _ => Err(VaultError::WrongSecret),
         }
     }
@@ -261,7 +261,7 @@ impl Vault {
     /// [`Vault::kms_wrapped`].
     pub fn from_kms(record: &[u8], data_key: &[u8]) -> Result<Self, VaultError> {
         let KeyRecord { header, wrapping } = KeyRecord::parse(record)?;
-        let Wrapping::ByKms { check, .. } = wrapping else {
+        let Wrapping::Kms { check, .. } = wrapping else {
             return Err(VaultError::WrongSecret);
         };
         let key = boxed(data_key).ok_or(VaultError::WrongSecret)?;
@@ -289,9 +289,9 @@ struct KeyRecord<'a> {
 }
 
 enum Wrapping<'a> {
-    ByText { iterations: u32, salt: &'a [u8; SALT_BYTES], sealed: &'a [u8] },
-    ByKey { sealed: &'a [u8] },
-    ByKms { wrapped: &'a [u8], check: &'a [u8] },
+    Text { iterations: u32, salt: &'a [u8; SALT_BYTES], sealed: &'a [u8] },
+    Key { sealed: &'a [u8] },
+    Kms { wrapped: &'a [u8], check: &'a [u8] },
 }
 
 impl<'a> KeyRecord<'a> {
@@ -312,15 +312,15 @@ impl<'a> KeyRecord<'a> {
                     return Err(VaultError::Corrupt("the key record's iterations are impossible"));
                 }
                 let (salt, sealed) = rest.split_first_chunk().ok_or(TRUNCATED_KEY)?;
-                (Wrapping::ByText { iterations, salt, sealed }, sealed, KEY_BYTES)
+                (Wrapping::Text { iterations, salt, sealed }, sealed, KEY_BYTES)
             }
-            BY_KEY => (Wrapping::ByKey { sealed: rest }, rest, KEY_BYTES),
+            BY_KEY => (Wrapping::Key { sealed: rest }, rest, KEY_BYTES),
             BY_KMS => {
                 let (length, rest) = rest.split_first_chunk().ok_or(TRUNCATED_KEY)?;
                 let length =
                     usize::try_from(u32::from_be_bytes(*length)).map_err(|_| TRUNCATED_KEY)?;
                 let (wrapped, check) = rest.split_at_checked(length).ok_or(TRUNCATED_KEY)?;
-                (Wrapping::ByKms { wrapped, check }, check, 0)
+                (Wrapping::Kms { wrapped, check }, check, 0)
             }
             _ => return Err(VaultError::Corrupt("the key record is of no known kind")),
         };
