@@ -14,6 +14,10 @@
  *   encryption does not use, such as Matrix' in federated rooms
  * - `ERR_E2EE_DECRYPTION_FAILED`: the key does not fit, or the ciphertext was changed
  * - `ERR_E2EE_NO_ROOM_KEY`: no key with the message's key id is held
+ * - `ERR_E2EE_WORKSPACE`: the server refused a request, or gave no usable answer in time; see
+ *   `status` and `errorType`
+ * - `ERR_E2EE_RATE_LIMITED`: the server's rate limit would have outlasted the request's deadline
+ * - `ERR_E2EE_CLOSED`: `close()` was called
  * - `ERR_E2EE_INVALID_ARGUMENT`: the caller passed something that cannot be used
  * - `ERR_E2EE_UNSUPPORTED_PLATFORM`: no native binary for this platform is installed
  * - `ERR_E2EE_INTERNAL`: a bug in this library; nothing was lost
@@ -27,6 +31,9 @@ export type E2eeErrorCode =
   | 'ERR_E2EE_UNSUPPORTED_ALGORITHM'
   | 'ERR_E2EE_DECRYPTION_FAILED'
   | 'ERR_E2EE_NO_ROOM_KEY'
+  | 'ERR_E2EE_WORKSPACE'
+  | 'ERR_E2EE_RATE_LIMITED'
+  | 'ERR_E2EE_CLOSED'
   | 'ERR_E2EE_INVALID_ARGUMENT'
   | 'ERR_E2EE_UNSUPPORTED_PLATFORM'
   | 'ERR_E2EE_INTERNAL';
@@ -38,11 +45,28 @@ export type E2eeErrorCode =
 export class E2eeError extends Error {
   /** See {@link E2eeErrorCode}. */
   readonly code: E2eeErrorCode;
+  /**
+   * With `ERR_E2EE_WORKSPACE` and `ERR_E2EE_RATE_LIMITED`: the HTTP status of the last answer.
+   * Absent when there was none, so that the server may or may not have acted.
+   */
+  declare readonly status?: number;
+  /** With `ERR_E2EE_WORKSPACE`: Rocket.Chat's own code, such as `error-invalid-room`. */
+  declare readonly errorType?: string;
 
-  constructor(code: E2eeErrorCode, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+  constructor(
+    code: E2eeErrorCode,
+    message: string,
+    options: {
+      cause?: unknown;
+      status?: number | undefined;
+      errorType?: string | undefined;
+    } = {},
+  ) {
+    super(message, 'cause' in options ? { cause: options.cause } : undefined);
     this.name = 'E2eeError';
     this.code = code;
+    if (options.status !== undefined) this.status = options.status;
+    if (options.errorType !== undefined) this.errorType = options.errorType;
   }
 }
 
