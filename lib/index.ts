@@ -21,4 +21,13 @@ export {
   type MessageContent,
   type MessageFile,
 } from './message';
+export { RealtimeWorkspace, type RealtimeWorkspaceOptions } from './realtime-workspace';
+export { RestWorkspace, type RestWorkspaceOptions } from './rest-workspace';
 export { RoomKey, type RoomKeyAlgorithm } from './room-key';
+export type {
+  Workspace,
+  WorkspaceEvent,
+  WorkspaceForm,
+  WorkspaceRequest,
+  WorkspaceResponse,
+} from './workspace';
