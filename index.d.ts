@@ -1,4 +1,4 @@
-import { Transform } from 'stream';
+import { Readable, Transform } from 'stream';
 
 /**
  * What went wrong, in a form that stays the same from release to release.
@@ -16,11 +16,15 @@ import { Transform } from 'stream';
  *   encryption does not use, such as Matrix' in federated rooms
  * - `ERR_E2EE_DECRYPTION_FAILED`: the key does not fit, or the ciphertext was changed
  * - `ERR_E2EE_NO_ROOM_KEY`: no key with the message's key id is held
+ * - `ERR_E2EE_WORKSPACE`: the server refused a request, or gave no usable answer in time; see
+ *   `status` and `errorType`
+ * - `ERR_E2EE_RATE_LIMITED`: the server's rate limit would have outlasted the request's deadline
+ * - `ERR_E2EE_CLOSED`: `close()` was called
  * - `ERR_E2EE_INVALID_ARGUMENT`: the caller passed something that cannot be used
  * - `ERR_E2EE_UNSUPPORTED_PLATFORM`: no native binary for this platform is installed
  * - `ERR_E2EE_INTERNAL`: a bug in this library; nothing was lost
  */
-export type E2eeErrorCode = "ERR_E2EE_WRONG_PASSPHRASE" | "ERR_E2EE_AMBIGUOUS_PASSPHRASE" | "ERR_E2EE_ITERATIONS_OUT_OF_RANGE" | "ERR_E2EE_MALFORMED_ENVELOPE" | "ERR_E2EE_MALFORMED_KEY" | "ERR_E2EE_UNSUPPORTED_ALGORITHM" | "ERR_E2EE_DECRYPTION_FAILED" | "ERR_E2EE_NO_ROOM_KEY" | "ERR_E2EE_INVALID_ARGUMENT" | "ERR_E2EE_UNSUPPORTED_PLATFORM" | "ERR_E2EE_INTERNAL";
+export type E2eeErrorCode = "ERR_E2EE_WRONG_PASSPHRASE" | "ERR_E2EE_AMBIGUOUS_PASSPHRASE" | "ERR_E2EE_ITERATIONS_OUT_OF_RANGE" | "ERR_E2EE_MALFORMED_ENVELOPE" | "ERR_E2EE_MALFORMED_KEY" | "ERR_E2EE_UNSUPPORTED_ALGORITHM" | "ERR_E2EE_DECRYPTION_FAILED" | "ERR_E2EE_NO_ROOM_KEY" | "ERR_E2EE_WORKSPACE" | "ERR_E2EE_RATE_LIMITED" | "ERR_E2EE_CLOSED" | "ERR_E2EE_INVALID_ARGUMENT" | "ERR_E2EE_UNSUPPORTED_PLATFORM" | "ERR_E2EE_INTERNAL";
 /**
  * The error of everything that a caller or the network can cause. Switch on `code`; the message
  * is for people, and holds neither secrets nor plaintext.
@@ -28,8 +32,17 @@ export type E2eeErrorCode = "ERR_E2EE_WRONG_PASSPHRASE" | "ERR_E2EE_AMBIGUOUS_PA
 export declare class E2eeError extends Error {
 	/** See {@link E2eeErrorCode}. */
 	readonly code: E2eeErrorCode;
+	/**
+	 * With `ERR_E2EE_WORKSPACE` and `ERR_E2EE_RATE_LIMITED`: the HTTP status of the last answer.
+	 * Absent when there was none, so that the server may or may not have acted.
+	 */
+	readonly status?: number;
+	/** With `ERR_E2EE_WORKSPACE`: Rocket.Chat's own code, such as `error-invalid-room`. */
+	readonly errorType?: string;
 	constructor(code: E2eeErrorCode, message: string, options?: {
 		cause?: unknown;
+		status?: number | undefined;
+		errorType?: string | undefined;
 	});
 }
 /** A file's key, as WebCrypto exports it. */
@@ -328,5 +341,230 @@ export declare class Identity {
  * joined by spaces; 132 bits of randomness.
  */
 export declare function generatePassphrase(): string;
+/** One call of a server's REST API. */
+export interface WorkspaceRequest {
+	readonly method: "GET" | "POST";
+	/** Below `/api/v1/`, each segment percent-encoded: `e2e.fetchMyKeys`, `rooms.media/<rid>`. */
+	readonly path: string;
+	/** A list travels as `roomIds[]=a&roomIds[]=b`, as the official client sends it. */
+	readonly query?: Readonly<Record<string, string | readonly string[]>>;
+	/** Sent as JSON: a string is taken to be JSON text already. */
+	readonly body?: unknown;
+	/** Sent as `multipart/form-data`, in place of a body. */
+	readonly form?: WorkspaceForm;
+	/**
+	 * Milliseconds for all attempts together, waits included: 60,000, or 600,000 with a form. An
+	 * upload is not cut by it while its bytes move.
+	 */
+	readonly deadline?: number;
+	/**
+	 * The server must not act on this twice. It is then repeated only where the server has certainly
+	 * not acted (no connection, or refused by the rate limit); after anything else, the call rejects,
+	 * without a `status` or with one of 500 and more, and the caller has to find out what happened.
+	 */
+	readonly once?: boolean;
+	/** The second factor, for the few routes that demand one. */
+	readonly twoFactor?: {
+		readonly method: string;
+		readonly code: string;
+	};
+}
+/** A file to upload, and a text beside it. */
+export interface WorkspaceForm {
+	/**
+	 * Bytes; or a function that opens the file anew for each attempt; or something to be read once,
+	 * which leaves nothing to repeat after a failure.
+	 */
+	readonly file: Uint8Array | AsyncIterable<Uint8Array> | (() => AsyncIterable<Uint8Array>);
+	/** The number of bytes, where it is known. Without it the upload travels in chunks. */
+	readonly size?: number;
+	readonly fileName: string;
+	/** `application/octet-stream` when absent. */
+	readonly contentType?: string;
+	/** The field `content`. */
+	readonly content?: string;
+}
+/** A successful answer. */
+export interface WorkspaceResponse {
+	readonly status: number;
+	/** Parsed JSON, as the server sent it. */
+	readonly body: unknown;
+}
+/**
+ * What a realtime workspace tells. Documents are passed on as they came, dates as `{$date: ms}`;
+ * events can come twice, late, or not at all.
+ */
+export type WorkspaceEvent = 
+/** A message was sent, edited or otherwise updated, in any room of the account. */
+{
+	readonly type: "message";
+	readonly message: object;
+}
+/** The account's subscription to a room; `action`: `inserted`, `updated`, `removed`. */
+ | {
+	readonly type: "subscription";
+	readonly action: string;
+	readonly subscription: object;
+}
+/** A room of the account; `action`: `inserted`, `updated`, `removed`, `changed`. */
+ | {
+	readonly type: "room";
+	readonly action: string;
+	readonly room: object;
+}
+/** Somebody asks for the key of a room. Anyone can send this: treat it as a hint. */
+ | {
+	readonly type: "keyRequest";
+	readonly roomId: string;
+	readonly keyId?: string;
+} | {
+	readonly type: "messageDeleted";
+	readonly roomId: string;
+	readonly messageId: string;
+}
+/**
+ * All streams are live. What happened before, since the last `disconnected`, was not told and has
+ * to be fetched.
+ */
+ | {
+	readonly type: "connected";
+}
+/**
+ * The streams stand still. With an `error`, for good: the server no longer accepts the account's
+ * token or password. Otherwise the workspace is connecting again.
+ */
+ | {
+	readonly type: "disconnected";
+	readonly reason: string;
+	readonly error?: E2eeError;
+};
+/**
+ * The way to a Rocket.Chat server, with an account. It carries requests and events, and decides
+ * nothing about keys.
+ *
+ * Every method rejects with an `E2eeError`: `ERR_E2EE_WORKSPACE`, `ERR_E2EE_RATE_LIMITED`,
+ * `ERR_E2EE_CLOSED` or `ERR_E2EE_INVALID_ARGUMENT`.
+ */
+export interface Workspace {
+	/** The account's id; with a password, known once {@link Workspace.login} or a request is done. */
+	readonly userId: string;
+	/** Logs in where that takes a password; every other method does so by itself. */
+	login?(): Promise<void>;
+	/** Resolves with a success only, after as many attempts as fit into the deadline. */
+	request(request: WorkspaceRequest): Promise<WorkspaceResponse>;
+	/**
+	 * Opens an uploaded file by its path, `/file-upload/<id>/<name>`, or by its address on this
+	 * server. The stream fails with an `E2eeError` when it is cut.
+	 */
+	download(path: string): Promise<Readable>;
+	/** Only realtime workspaces: resolves once the streams are live. The listener must not throw. */
+	subscribe?(listener: (event: WorkspaceEvent) => void): Promise<void>;
+	/** Only realtime workspaces: `keyRequest` and `messageDeleted` events of one room. */
+	watchRoom?(roomId: string): Promise<void>;
+	/** Only realtime workspaces: a DDP method, for what servers of 7.x have no REST route for. */
+	callMethod?(name: string, params: readonly unknown[]): Promise<unknown>;
+	/** Ends everything under way with `ERR_E2EE_CLOSED`, and every later call. */
+	close(): Promise<void>;
+}
+interface Patience {
+	/** Milliseconds for all attempts of a request, where it names no own deadline: 60,000. */
+	readonly deadline?: number;
+	/** Milliseconds for one attempt; in a transfer, without a byte moved: 30,000. */
+	readonly attemptTimeout?: number;
+}
+/** For {@link RealtimeWorkspace}: with a token, or with a password. */
+export type RealtimeWorkspaceOptions = Patience & {
+	/** As in {@link RestWorkspaceOptions}. */
+	readonly url: string;
+	/**
+	 * Milliseconds of silence after which the server is asked for a sign of life; after twice of it
+	 * the connection is made anew. 20,000 when absent.
+	 */
+	readonly heartbeat?: number;
+} & ({
+	readonly userId: string;
+	readonly authToken: string;
+} | {
+	/** A name, or an email address. */
+	readonly username: string;
+	/** Only its SHA-256 digest is kept, and sent. */
+	readonly password: string;
+});
+type Listener = (event: WorkspaceEvent) => void;
+/**
+ * A server reached through REST and, for events, through its realtime API (DDP).
+ *
+ * The connection is made anew with backoff and jitter when it is lost, logged in and subscribed
+ * again; between `disconnected` and `connected` events are lost, and the listener fetches what it
+ * missed. It ends for good when the server no longer accepts the account, or with
+ * {@link RealtimeWorkspace.close}.
+ *
+ * With a password it logs in by itself, again when the token has expired or a key reset deleted it.
+ * A password that was refused is not tried a second time.
+ *
+ * Protocol: §4.2.
+ */
+export declare class RealtimeWorkspace implements Workspace {
+	#private;
+	constructor(options: RealtimeWorkspaceOptions);
+	/**
+	 * The account's id. With a password it throws `ERR_E2EE_INVALID_ARGUMENT` until
+	 * {@link RealtimeWorkspace.login} or another method has logged in.
+	 */
+	get userId(): string;
+	/** See {@link Workspace.login}. */
+	login(): Promise<void>;
+	/** See {@link Workspace.request}. */
+	request(request: WorkspaceRequest): Promise<WorkspaceResponse>;
+	/** See {@link Workspace.download}. */
+	download(path: string): Promise<Readable>;
+	/**
+	 * See {@link Workspace.subscribe}. Rejects, and stops trying, when no connection comes about
+	 * within the deadline.
+	 */
+	subscribe(listener: Listener): Promise<void>;
+	/**
+	 * See {@link Workspace.watchRoom}. While there is no connection, it resolves at once, and the room
+	 * is watched from the next one on. A room that the account has left is no longer watched.
+	 */
+	watchRoom(roomId: string): Promise<void>;
+	/**
+	 * See {@link Workspace.callMethod}. Connects where that has not happened. Never repeated: without
+	 * a `status` in the error, the server may have acted.
+	 */
+	callMethod(name: string, params: readonly unknown[]): Promise<unknown>;
+	/** See {@link Workspace.close}. */
+	close(): Promise<void>;
+}
+/** For {@link RestWorkspace}. */
+export interface RestWorkspaceOptions extends Patience {
+	/** Where the server is: `https://chat.example.org`, with a path where it is served below one. */
+	readonly url: string;
+	readonly userId: string;
+	/** A personal access token, or the token of a login. */
+	readonly authToken: string;
+}
+/**
+ * A server reached through its REST API alone, on Node's own `fetch`.
+ *
+ * Attempts are bounded; answers of 500 and more, cut connections and timeouts are retried with
+ * backoff and jitter, a rate limit is waited for, all within the request's deadline. A 4xx answer
+ * rejects with `ERR_E2EE_WORKSPACE`, its `status` and its `errorType`. Redirects are not followed,
+ * except to the storage that a file lies in, and there without the token.
+ *
+ * After {@link RestWorkspace.close} nothing of it keeps the process alive. (Idle connections belong
+ * to Node's pool, which drops them after seconds and does not wait for them at exit.)
+ */
+export declare class RestWorkspace implements Workspace {
+	#private;
+	readonly userId: string;
+	constructor(options: RestWorkspaceOptions);
+	/** See {@link Workspace.request}. */
+	request(request: WorkspaceRequest): Promise<WorkspaceResponse>;
+	/** See {@link Workspace.download}. */
+	download(path: string): Promise<Readable>;
+	/** See {@link Workspace.close}. */
+	close(): Promise<void>;
+}
 
 export {};

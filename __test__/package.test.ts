@@ -38,6 +38,8 @@ function run(file: string, source: string): string {
 const NAMES = [
   'E2eeError',
   'Identity',
+  'RealtimeWorkspace',
+  'RestWorkspace',
   'RoomKey',
   'decryptFile',
   'decryptFileStream',
