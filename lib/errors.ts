@@ -26,7 +26,14 @@
  * - `ERR_E2EE_STORE_LOCKED`: another process kept the store locked for longer than the timeout
  * - `ERR_E2EE_STORE_REKEYED`: the store got a new data key from elsewhere; open it again
  * - `ERR_E2EE_STORE_IO`: the operating system refused to read or write the store
- * - `ERR_E2EE_CLOSED`: the object was closed before
+ * - `ERR_E2EE_ROOM_NOT_AUTHORIZED`: the room is not authorised: neither read nor sent to nor given keys
+ * - `ERR_E2EE_IDENTITY_REVOKED`: the identity was revoked; the participant does nothing any more
+ * - `ERR_E2EE_OUTBOX_FULL`: too many messages wait to be sent in this room
+ * - `ERR_E2EE_EXPIRED`: a message waited longer than it may, and was not sent
+ * - `ERR_E2EE_WORKSPACE`: the server refused a request, or gave no usable answer in time; see
+ *   `status` and `errorType`
+ * - `ERR_E2EE_RATE_LIMITED`: the server's rate limit would have outlasted the request's deadline
+ * - `ERR_E2EE_CLOSED`: `close()` was called
  * - `ERR_E2EE_INVALID_ARGUMENT`: the caller passed something that cannot be used
  * - `ERR_E2EE_UNSUPPORTED_PLATFORM`: no native binary for this platform is installed
  * - `ERR_E2EE_INTERNAL`: a bug in this library; nothing was lost
@@ -49,6 +56,12 @@ export type E2eeErrorCode =
   | 'ERR_E2EE_STORE_LOCKED'
   | 'ERR_E2EE_STORE_REKEYED'
   | 'ERR_E2EE_STORE_IO'
+  | 'ERR_E2EE_ROOM_NOT_AUTHORIZED'
+  | 'ERR_E2EE_IDENTITY_REVOKED'
+  | 'ERR_E2EE_OUTBOX_FULL'
+  | 'ERR_E2EE_EXPIRED'
+  | 'ERR_E2EE_WORKSPACE'
+  | 'ERR_E2EE_RATE_LIMITED'
   | 'ERR_E2EE_CLOSED'
   | 'ERR_E2EE_INVALID_ARGUMENT'
   | 'ERR_E2EE_UNSUPPORTED_PLATFORM'
@@ -61,11 +74,28 @@ export type E2eeErrorCode =
 export class E2eeError extends Error {
   /** See {@link E2eeErrorCode}. */
   readonly code: E2eeErrorCode;
+  /**
+   * With `ERR_E2EE_WORKSPACE` and `ERR_E2EE_RATE_LIMITED`: the HTTP status of the last answer.
+   * Absent when there was none, so that the server may or may not have acted.
+   */
+  declare readonly status?: number;
+  /** With `ERR_E2EE_WORKSPACE`: Rocket.Chat's own code, such as `error-invalid-room`. */
+  declare readonly errorType?: string;
 
-  constructor(code: E2eeErrorCode, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+  constructor(
+    code: E2eeErrorCode,
+    message: string,
+    options: {
+      cause?: unknown;
+      status?: number | undefined;
+      errorType?: string | undefined;
+    } = {},
+  ) {
+    super(message, 'cause' in options ? { cause: options.cause } : undefined);
     this.name = 'E2eeError';
     this.code = code;
+    if (options.status !== undefined) this.status = options.status;
+    if (options.errorType !== undefined) this.errorType = options.errorType;
   }
 }
 

@@ -22,6 +22,22 @@ export {
   type MessageContent,
   type MessageFile,
 } from './message';
+export {
+  type AuditEntry,
+  type DecryptedMessage,
+  type EncryptedRoomKey,
+  type ImportReport,
+  type OutgoingFile,
+  type OutgoingMessage,
+  Participant,
+  type ParticipantEvents,
+  type ParticipantOptions,
+  type RoomKeyInfo,
+  type SentMessage,
+  type TrustedKey,
+} from './participant';
+export { RealtimeWorkspace, type RealtimeWorkspaceOptions } from './realtime-workspace';
+export { RestWorkspace, type RestWorkspaceOptions } from './rest-workspace';
 export { RoomKey, type RoomKeyAlgorithm } from './room-key';
 export { SqliteStore, type SqliteStoreOptions } from './sqlite-store';
 export type {
@@ -31,3 +47,10 @@ export type {
   SealedRecord,
   StoreSecret,
 } from './store';
+export type {
+  Workspace,
+  WorkspaceEvent,
+  WorkspaceForm,
+  WorkspaceRequest,
+  WorkspaceResponse,
+} from './workspace';
