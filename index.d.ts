@@ -1,4 +1,5 @@
-import { Transform } from 'stream';
+import { EventEmitter } from 'events';
+import { Readable, Transform } from 'stream';
 
 /**
  * What went wrong, in a form that stays the same from release to release.
@@ -28,12 +29,19 @@ import { Transform } from 'stream';
  * - `ERR_E2EE_STORE_LOCKED`: another process kept the store locked for longer than the timeout
  * - `ERR_E2EE_STORE_REKEYED`: the store got a new data key from elsewhere; open it again
  * - `ERR_E2EE_STORE_IO`: the operating system refused to read or write the store
- * - `ERR_E2EE_CLOSED`: the object was closed before
+ * - `ERR_E2EE_ROOM_NOT_AUTHORIZED`: the room is not authorised: neither read nor sent to nor given keys
+ * - `ERR_E2EE_IDENTITY_REVOKED`: the identity was revoked; the participant does nothing any more
+ * - `ERR_E2EE_OUTBOX_FULL`: too many messages wait to be sent in this room
+ * - `ERR_E2EE_EXPIRED`: a message waited longer than it may, and was not sent
+ * - `ERR_E2EE_WORKSPACE`: the server refused a request, or gave no usable answer in time; see
+ *   `status` and `errorType`
+ * - `ERR_E2EE_RATE_LIMITED`: the server's rate limit would have outlasted the request's deadline
+ * - `ERR_E2EE_CLOSED`: `close()` was called
  * - `ERR_E2EE_INVALID_ARGUMENT`: the caller passed something that cannot be used
  * - `ERR_E2EE_UNSUPPORTED_PLATFORM`: no native binary for this platform is installed
  * - `ERR_E2EE_INTERNAL`: a bug in this library; nothing was lost
  */
-export type E2eeErrorCode = "ERR_E2EE_WRONG_PASSPHRASE" | "ERR_E2EE_AMBIGUOUS_PASSPHRASE" | "ERR_E2EE_ITERATIONS_OUT_OF_RANGE" | "ERR_E2EE_MALFORMED_ENVELOPE" | "ERR_E2EE_MALFORMED_KEY" | "ERR_E2EE_UNSUPPORTED_ALGORITHM" | "ERR_E2EE_DECRYPTION_FAILED" | "ERR_E2EE_NO_ROOM_KEY" | "ERR_E2EE_WRONG_STORE_SECRET" | "ERR_E2EE_STORE_CORRUPT" | "ERR_E2EE_STORE_MISMATCH" | "ERR_E2EE_STORE_TOO_NEW" | "ERR_E2EE_STORE_FOREIGN" | "ERR_E2EE_STORE_CONFLICT" | "ERR_E2EE_STORE_LOCKED" | "ERR_E2EE_STORE_REKEYED" | "ERR_E2EE_STORE_IO" | "ERR_E2EE_CLOSED" | "ERR_E2EE_INVALID_ARGUMENT" | "ERR_E2EE_UNSUPPORTED_PLATFORM" | "ERR_E2EE_INTERNAL";
+export type E2eeErrorCode = "ERR_E2EE_WRONG_PASSPHRASE" | "ERR_E2EE_AMBIGUOUS_PASSPHRASE" | "ERR_E2EE_ITERATIONS_OUT_OF_RANGE" | "ERR_E2EE_MALFORMED_ENVELOPE" | "ERR_E2EE_MALFORMED_KEY" | "ERR_E2EE_UNSUPPORTED_ALGORITHM" | "ERR_E2EE_DECRYPTION_FAILED" | "ERR_E2EE_NO_ROOM_KEY" | "ERR_E2EE_WRONG_STORE_SECRET" | "ERR_E2EE_STORE_CORRUPT" | "ERR_E2EE_STORE_MISMATCH" | "ERR_E2EE_STORE_TOO_NEW" | "ERR_E2EE_STORE_FOREIGN" | "ERR_E2EE_STORE_CONFLICT" | "ERR_E2EE_STORE_LOCKED" | "ERR_E2EE_STORE_REKEYED" | "ERR_E2EE_STORE_IO" | "ERR_E2EE_ROOM_NOT_AUTHORIZED" | "ERR_E2EE_IDENTITY_REVOKED" | "ERR_E2EE_OUTBOX_FULL" | "ERR_E2EE_EXPIRED" | "ERR_E2EE_WORKSPACE" | "ERR_E2EE_RATE_LIMITED" | "ERR_E2EE_CLOSED" | "ERR_E2EE_INVALID_ARGUMENT" | "ERR_E2EE_UNSUPPORTED_PLATFORM" | "ERR_E2EE_INTERNAL";
 /**
  * The error of everything that a caller or the network can cause. Switch on `code`; the message
  * is for people, and holds neither secrets nor plaintext.
@@ -41,8 +49,17 @@ export type E2eeErrorCode = "ERR_E2EE_WRONG_PASSPHRASE" | "ERR_E2EE_AMBIGUOUS_PA
 export declare class E2eeError extends Error {
 	/** See {@link E2eeErrorCode}. */
 	readonly code: E2eeErrorCode;
+	/**
+	 * With `ERR_E2EE_WORKSPACE` and `ERR_E2EE_RATE_LIMITED`: the HTTP status of the last answer.
+	 * Absent when there was none, so that the server may or may not have acted.
+	 */
+	readonly status?: number;
+	/** With `ERR_E2EE_WORKSPACE`: Rocket.Chat's own code, such as `error-invalid-room`. */
+	readonly errorType?: string;
 	constructor(code: E2eeErrorCode, message: string, options?: {
 		cause?: unknown;
+		status?: number | undefined;
+		errorType?: string | undefined;
 	});
 }
 /** A file's key, as WebCrypto exports it. */
@@ -437,6 +454,475 @@ export declare class MemoryStore implements RecordStore {
 	load(prefix: string): Promise<SealedRecord[]>;
 	commit(batch: readonly RecordChange[]): Promise<void>;
 	claim(id: string, ttl: number): Promise<boolean>;
+	close(): Promise<void>;
+}
+/** One call of a server's REST API. */
+export interface WorkspaceRequest {
+	readonly method: "GET" | "POST";
+	/** Below `/api/v1/`, each segment percent-encoded: `e2e.fetchMyKeys`, `rooms.media/<rid>`. */
+	readonly path: string;
+	/** A list travels as `roomIds[]=a&roomIds[]=b`, as the official client sends it. */
+	readonly query?: Readonly<Record<string, string | readonly string[]>>;
+	/** Sent as JSON: a string is taken to be JSON text already. */
+	readonly body?: unknown;
+	/** Sent as `multipart/form-data`, in place of a body. */
+	readonly form?: WorkspaceForm;
+	/**
+	 * Milliseconds for all attempts together, waits included: 60,000, or 600,000 with a form. An
+	 * upload is not cut by it while its bytes move.
+	 */
+	readonly deadline?: number;
+	/**
+	 * The server must not act on this twice. It is then repeated only where the server has certainly
+	 * not acted (no connection, or refused by the rate limit); after anything else, the call rejects,
+	 * without a `status` or with one of 500 and more, and the caller has to find out what happened.
+	 */
+	readonly once?: boolean;
+	/** The second factor, for the few routes that demand one. */
+	readonly twoFactor?: {
+		readonly method: string;
+		readonly code: string;
+	};
+}
+/** A file to upload, and a text beside it. */
+export interface WorkspaceForm {
+	/**
+	 * Bytes; or a function that opens the file anew for each attempt; or something to be read once,
+	 * which leaves nothing to repeat after a failure.
+	 */
+	readonly file: Uint8Array | AsyncIterable<Uint8Array> | (() => AsyncIterable<Uint8Array>);
+	/** The number of bytes, where it is known. Without it the upload travels in chunks. */
+	readonly size?: number;
+	readonly fileName: string;
+	/** `application/octet-stream` when absent. */
+	readonly contentType?: string;
+	/** The field `content`. */
+	readonly content?: string;
+}
+/** A successful answer. */
+export interface WorkspaceResponse {
+	readonly status: number;
+	/** Parsed JSON, as the server sent it. */
+	readonly body: unknown;
+}
+/**
+ * What a realtime workspace tells. Documents are passed on as they came, dates as `{$date: ms}`;
+ * events can come twice, late, or not at all.
+ */
+export type WorkspaceEvent = 
+/** A message was sent, edited or otherwise updated, in any room of the account. */
+{
+	readonly type: "message";
+	readonly message: object;
+}
+/** The account's subscription to a room; `action`: `inserted`, `updated`, `removed`. */
+ | {
+	readonly type: "subscription";
+	readonly action: string;
+	readonly subscription: object;
+}
+/** A room of the account; `action`: `inserted`, `updated`, `removed`, `changed`. */
+ | {
+	readonly type: "room";
+	readonly action: string;
+	readonly room: object;
+}
+/** Somebody asks for the key of a room. Anyone can send this: treat it as a hint. */
+ | {
+	readonly type: "keyRequest";
+	readonly roomId: string;
+	readonly keyId?: string;
+} | {
+	readonly type: "messageDeleted";
+	readonly roomId: string;
+	readonly messageId: string;
+}
+/**
+ * All streams are live. What happened before, since the last `disconnected`, was not told and has
+ * to be fetched.
+ */
+ | {
+	readonly type: "connected";
+}
+/**
+ * The streams stand still. With an `error`, for good: the server no longer accepts the account's
+ * token or password. Otherwise the workspace is connecting again.
+ */
+ | {
+	readonly type: "disconnected";
+	readonly reason: string;
+	readonly error?: E2eeError;
+};
+/**
+ * The way to a Rocket.Chat server, with an account. It carries requests and events, and decides
+ * nothing about keys.
+ *
+ * Every method rejects with an `E2eeError`: `ERR_E2EE_WORKSPACE`, `ERR_E2EE_RATE_LIMITED`,
+ * `ERR_E2EE_CLOSED` or `ERR_E2EE_INVALID_ARGUMENT`.
+ */
+export interface Workspace {
+	/** The account's id; with a password, known once {@link Workspace.login} or a request is done. */
+	readonly userId: string;
+	/** Logs in where that takes a password; every other method does so by itself. */
+	login?(): Promise<void>;
+	/** Resolves with a success only, after as many attempts as fit into the deadline. */
+	request(request: WorkspaceRequest): Promise<WorkspaceResponse>;
+	/**
+	 * Opens an uploaded file by its path, `/file-upload/<id>/<name>`, or by its address on this
+	 * server. The stream fails with an `E2eeError` when it is cut.
+	 */
+	download(path: string): Promise<Readable>;
+	/** Only realtime workspaces: resolves once the streams are live. The listener must not throw. */
+	subscribe?(listener: (event: WorkspaceEvent) => void): Promise<void>;
+	/** Only realtime workspaces: `keyRequest` and `messageDeleted` events of one room. */
+	watchRoom?(roomId: string): Promise<void>;
+	/** Only realtime workspaces: a DDP method, for what servers of 7.x have no REST route for. */
+	callMethod?(name: string, params: readonly unknown[]): Promise<unknown>;
+	/** Ends everything under way with `ERR_E2EE_CLOSED`, and every later call. */
+	close(): Promise<void>;
+}
+/** How a {@link Participant} is set up. */
+export interface ParticipantOptions {
+	/** Names the app or bot, for the audit trail. */
+	appId: string;
+	workspace: Workspace;
+	store: RecordStore;
+	/** The account's E2EE password; made, and told once by the event `passphrase`, when absent. */
+	passphrase?: string;
+	/** The rooms that are authorised from the start; `all` for every encrypted room it is in. */
+	rooms: readonly string[] | "all";
+	/** Whether members who wait for a key are served; they are unless this is false. */
+	distributeKeys?: boolean;
+}
+/** A message to send. What stands in `mentions` travels in clear, so that people are notified. */
+export interface OutgoingMessage {
+	msg: string;
+	attachments?: MessageAttachment[];
+	/** The message whose thread this belongs to. */
+	threadId?: string;
+	/** Users to notify, with their sigil: `@bob`, `@all`. */
+	mentions?: readonly string[];
+	/** Channels to link, with their sigil: `#general`. */
+	channelMentions?: readonly string[];
+	/** How long it may wait for its key or a connection, in milliseconds; ten minutes by default. */
+	deadline?: number;
+}
+/** A file to send. */
+export interface OutgoingFile {
+	/** Its real name, which only readers see. */
+	name: string;
+	/** Its media type, which only readers see. */
+	type?: string;
+	data: Uint8Array | Readable;
+	/** A text to go with it. */
+	msg?: string;
+	/** The message whose thread this belongs to. */
+	threadId?: string;
+}
+/** What {@link Participant.importKeys} took. */
+export interface ImportReport {
+	/** Keys that were not held before. */
+	keys: number;
+	/** Rooms of the bundle that are not authorised here. */
+	skippedRooms: number;
+}
+/** A message that was sent. */
+export interface SentMessage {
+	roomId: string;
+	messageId: string;
+	/** The key that it was encrypted under. */
+	keyId: string;
+}
+/** A message that was decrypted. */
+export interface DecryptedMessage {
+	roomId: string;
+	messageId: string;
+	/** The sender, as the server says. */
+	userId: string;
+	username?: string;
+	threadId?: string;
+	/** The id of the key that it was encrypted under. */
+	keyId: string;
+	/** The message as the server has it, with the decrypted content laid over. */
+	document: MessageContent & Record<string, unknown>;
+}
+/** A room key that is held. */
+export interface RoomKeyInfo {
+	keyId: string;
+	/** How it came. */
+	source: "created" | "accepted" | "subscription" | "old" | "reset";
+	/** Milliseconds since 1970, when it was first held here. */
+	since: number;
+	/** Whether new messages are encrypted under it. */
+	current: boolean;
+}
+/** A room key, wrapped for this account's identity. */
+export interface EncryptedRoomKey {
+	roomId: string;
+	keyId: string;
+	/** The key id, then 344 characters of base64. */
+	key: string;
+}
+/** The events of a {@link Participant}, and what they carry. */
+export interface ParticipantEvents {
+	message: DecryptedMessage;
+	undecryptable: {
+		roomId: string;
+		messageId: string;
+		error: E2eeError;
+	};
+	roomKey: {
+		roomId: string;
+		keyId: string;
+	};
+	roomKeyRotated: {
+		roomId: string;
+		keyId: string;
+	};
+	keyRequested: {
+		roomId: string;
+	};
+	keyDistributed: {
+		roomId: string;
+		userId: string;
+	};
+	identityCreated: {
+		fingerprint: string;
+	};
+	passphrase: {
+		passphrase: string;
+	};
+	identityRotated: {
+		fingerprint: string;
+	};
+	identityRevoked: Record<string, never>;
+	publicKeyChanged: {
+		userId: string;
+		pinned: string;
+		seen: string;
+	};
+	roomAuthorized: {
+		roomId: string;
+	};
+	roomDeauthorized: {
+		roomId: string;
+	};
+	disconnected: {
+		reason: string;
+	};
+	error: {
+		roomId: string;
+		error: E2eeError;
+	};
+}
+/**
+ * An account that takes part in encrypted rooms: it has an identity, receives and serves room
+ * keys, reads messages and answers.
+ *
+ * It is an emitter of {@link ParticipantEvents}, and an async iterable of messages. An `error`
+ * event that nobody listens to is dropped: it never ends the process.
+ */
+export declare class Participant extends EventEmitter {
+	#private;
+	/**
+	 * Opens the store, and settles the account's identity with the server: unlocked, adopted, or
+	 * made and published.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_WRONG_PASSPHRASE`,
+	 * `ERR_E2EE_IDENTITY_REVOKED`, `ERR_E2EE_WORKSPACE`, or a code of the store.
+	 */
+	static open(options: ParticipantOptions): Promise<Participant>;
+	private constructor();
+	/** Keeps in step from here on: by the realtime streams where there are any, and by polling. */
+	start(): Promise<void>;
+	/** One full round by hand: keys, rooms, suggestions, waiting members, outbox, messages. */
+	sync(): Promise<void>;
+	/** Ends everything: timers, connections, the store. What was sent and not yet answered, waits. */
+	close(): Promise<void>;
+	/** Sends a message; resolves when the server has it. */
+	sendEncryptedMessage(roomId: string, message: string | OutgoingMessage): Promise<SentMessage>;
+	/** Replaces the content of a message that this account has sent. */
+	editEncryptedMessage(roomId: string, messageId: string, message: string | OutgoingMessage): Promise<void>;
+	/** Encrypts a file, uploads it and announces it; of any size, in constant memory. */
+	sendEncryptedFile(roomId: string, file: OutgoingFile): Promise<SentMessage>;
+	/**
+	 * Downloads and decrypts a file of a message. The stream fails with `ERR_E2EE_DECRYPTION_FAILED`
+	 * at its end where the bytes are not what the sender hashed: do not act on them before.
+	 *
+	 * @param index - which of the message's attachments; the first unless told otherwise
+	 */
+	downloadFile(message: DecryptedMessage, index?: number): Promise<Readable>;
+	/** Decrypts a message of an authorised room, as REST, DDP or the database has it. */
+	decryptMessage(message: object): Promise<DecryptedMessage>;
+	/** Decrypts many; one that cannot be read does not keep the others from being read. */
+	decryptMessages(messages: Iterable<object>): Promise<(DecryptedMessage | E2eeError)[]>;
+	/** A key of the room, the current one unless `keyId` names another, wrapped for this identity. */
+	getEncryptedRoomKey(roomId: string, keyId?: string): Promise<EncryptedRoomKey>;
+	/** Every key of the room that is held, without the keys themselves. */
+	getRoomKeyHistory(roomId: string): Promise<RoomKeyInfo[]>;
+	/** Makes the room's first key where it has none, and gives it to its members. */
+	createRoomKey(roomId: string): Promise<void>;
+	/** Makes a new key for the room; the server retires the old one. */
+	resetRoomKey(roomId: string): Promise<void>;
+	/** Asks the room's members for its key. */
+	requestRoomKey(roomId: string): Promise<void>;
+	/** Serves members who wait for keys, in one room or in all. */
+	distributeRoomKeys(roomId?: string): Promise<void>;
+	/** Lets the participant read, send and serve in this room. */
+	authorizeRoom(roomId: string): Promise<void>;
+	/** Ends that, and forgets the room's keys. */
+	deauthorizeRoom(roomId: string): Promise<void>;
+	/** The ids of the authorised rooms. */
+	authorizedRooms(): Promise<string[]>;
+	/** Seals the private key with another passphrase, here and with the server. */
+	changePassphrase(next: string): Promise<void>;
+	/**
+	 * Makes a new key pair in place of the present one, under the same passphrase. Room keys that
+	 * are held stay readable; the others are asked for again.
+	 */
+	rotateIdentity(): Promise<void>;
+	/** Every room key that is held, sealed with a passphrase: a text to be kept or carried. */
+	exportKeys(passphrase: string): Promise<string>;
+	/** Takes the keys of authorised rooms from what {@link Participant.exportKeys} gave. */
+	importKeys(bundle: string, passphrase: string): Promise<ImportReport>;
+	/** Forgets the private key for good: every later call fails with `ERR_E2EE_IDENTITY_REVOKED`. */
+	revokeIdentity(): Promise<void>;
+	/** What was read, sent, given and to whom, oldest first: never content. */
+	auditTrail(): Promise<AuditEntry[]>;
+	/** Public keys of other people, as this participant has seen and trusts them. */
+	readonly trust: {
+		/** A user's pinned fingerprint, if any; without a user, this account's own. */
+		fingerprint: (userId?: string) => Promise<string | undefined>;
+		/** Trusts a fingerprint that somebody has compared. */
+		pin: (userId: string, fingerprint: string) => Promise<void>;
+		/** Every pin, by user. */
+		list: () => Promise<Record<string, TrustedKey>>;
+	};
+	/** The messages that arrive from now on, until the participant is closed. */
+	[Symbol.asyncIterator](): AsyncGenerator<DecryptedMessage>;
+}
+/** A line of the audit trail. */
+export interface AuditEntry {
+	/** Milliseconds since 1970. */
+	ts: number;
+	/** What the app or bot calls itself. */
+	appId: string;
+	/** What was done: `read`, `sent`, `edited`, `keyGiven`, `keyAccepted`, `keyRejected`, … */
+	action: string;
+	/** Ids of what it was done with. */
+	details: {
+		roomId?: string;
+		messageId?: string;
+		userId?: string;
+		keyId?: string;
+	};
+}
+/** A pinned public key. */
+export interface TrustedKey {
+	fingerprint: string;
+	/** Whether somebody compared it, rather than that it was just the first. */
+	verified: boolean;
+	/** A fingerprint that was seen since and is not trusted. */
+	changed?: string;
+}
+interface Patience {
+	/** Milliseconds for all attempts of a request, where it names no own deadline: 60,000. */
+	readonly deadline?: number;
+	/** Milliseconds for one attempt; in a transfer, without a byte moved: 30,000. */
+	readonly attemptTimeout?: number;
+}
+/** For {@link RealtimeWorkspace}: with a token, or with a password. */
+export type RealtimeWorkspaceOptions = Patience & {
+	/** As in {@link RestWorkspaceOptions}. */
+	readonly url: string;
+	/**
+	 * Milliseconds of silence after which the server is asked for a sign of life; after twice of it
+	 * the connection is made anew. 20,000 when absent.
+	 */
+	readonly heartbeat?: number;
+} & ({
+	readonly userId: string;
+	readonly authToken: string;
+} | {
+	/** A name, or an email address. */
+	readonly username: string;
+	/** Only its SHA-256 digest is kept, and sent. */
+	readonly password: string;
+});
+type Listener = (event: WorkspaceEvent) => void;
+/**
+ * A server reached through REST and, for events, through its realtime API (DDP).
+ *
+ * The connection is made anew with backoff and jitter when it is lost, logged in and subscribed
+ * again; between `disconnected` and `connected` events are lost, and the listener fetches what it
+ * missed. It ends for good when the server no longer accepts the account, or with
+ * {@link RealtimeWorkspace.close}.
+ *
+ * With a password it logs in by itself, again when the token has expired or a key reset deleted it.
+ * A password that was refused is not tried a second time.
+ *
+ * Protocol: §4.2.
+ */
+export declare class RealtimeWorkspace implements Workspace {
+	#private;
+	constructor(options: RealtimeWorkspaceOptions);
+	/**
+	 * The account's id. With a password it throws `ERR_E2EE_INVALID_ARGUMENT` until
+	 * {@link RealtimeWorkspace.login} or another method has logged in.
+	 */
+	get userId(): string;
+	/** See {@link Workspace.login}. */
+	login(): Promise<void>;
+	/** See {@link Workspace.request}. */
+	request(request: WorkspaceRequest): Promise<WorkspaceResponse>;
+	/** See {@link Workspace.download}. */
+	download(path: string): Promise<Readable>;
+	/**
+	 * See {@link Workspace.subscribe}. Rejects, and stops trying, when no connection comes about
+	 * within the deadline.
+	 */
+	subscribe(listener: Listener): Promise<void>;
+	/**
+	 * See {@link Workspace.watchRoom}. While there is no connection, it resolves at once, and the room
+	 * is watched from the next one on. A room that the account has left is no longer watched.
+	 */
+	watchRoom(roomId: string): Promise<void>;
+	/**
+	 * See {@link Workspace.callMethod}. Connects where that has not happened. Never repeated: without
+	 * a `status` in the error, the server may have acted.
+	 */
+	callMethod(name: string, params: readonly unknown[]): Promise<unknown>;
+	/** See {@link Workspace.close}. */
+	close(): Promise<void>;
+}
+/** For {@link RestWorkspace}. */
+export interface RestWorkspaceOptions extends Patience {
+	/** Where the server is: `https://chat.example.org`, with a path where it is served below one. */
+	readonly url: string;
+	readonly userId: string;
+	/** A personal access token, or the token of a login. */
+	readonly authToken: string;
+}
+/**
+ * A server reached through its REST API alone, on Node's own `fetch`.
+ *
+ * Attempts are bounded; answers of 500 and more, cut connections and timeouts are retried with
+ * backoff and jitter, a rate limit is waited for, all within the request's deadline. A 4xx answer
+ * rejects with `ERR_E2EE_WORKSPACE`, its `status` and its `errorType`. Redirects are not followed,
+ * except to the storage that a file lies in, and there without the token.
+ *
+ * After {@link RestWorkspace.close} nothing of it keeps the process alive. (Idle connections belong
+ * to Node's pool, which drops them after seconds and does not wait for them at exit.)
+ */
+export declare class RestWorkspace implements Workspace {
+	#private;
+	readonly userId: string;
+	constructor(options: RestWorkspaceOptions);
+	/** See {@link Workspace.request}. */
+	request(request: WorkspaceRequest): Promise<WorkspaceResponse>;
+	/** See {@link Workspace.download}. */
+	download(path: string): Promise<Readable>;
+	/** See {@link Workspace.close}. */
 	close(): Promise<void>;
 }
 /** How {@link SqliteStore.open} opens a store. */

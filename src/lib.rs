@@ -12,6 +12,7 @@ mod file;
 mod identity;
 mod job;
 mod message;
+mod participant;
 mod random;
 mod room_key;
 mod store;

@@ -477,6 +477,7 @@ impl Shared {
             return Ok(());
         }
         let before = self.key_ids(id);
+        let last = self.state().rooms.get(id).and_then(|room| room.record.current.clone());
         self.fetch_old_keys(id, &document).await?;
         if let Some(suggested) = &subscription.suggested {
             self.consider(id, &identity, suggested, &document).await?;
@@ -491,7 +492,7 @@ impl Shared {
         let after = self.key_ids(id);
         if after != before {
             self.save_room(id).await?;
-            self.tell_current(id, before.1.as_deref(), after.1.as_deref());
+            self.tell_current(id, last.as_deref(), after.1.as_deref());
             self.retry_pending(id).await;
         }
         let usable = self.state().rooms.get(id).and_then(Room::usable_key);
