@@ -16,8 +16,15 @@ test('reply.mjs answers', () => {
   expect(run('reply.mjs')).toMatch(/t: 'e2e'.*algorithm: 'rc\.v2\.aes-sha2'/s);
 });
 
-test('demo.mjs reads everything', () => {
-  const output = run('demo.mjs');
+test('ciphertext.mjs reads everything', () => {
+  const output = run('ciphertext.mjs');
   expect(output).toContain('Bob reads, with WebCrypto alone              "You asked: Can you read');
   expect(output.trimEnd()).toMatch(/Everything was read\.$/);
+});
+
+test('demo.mjs: the bot reads, answers and serves, and the server learns nothing', () => {
+  const output = run('demo.mjs');
+  expect(output).toContain('ann    reads "pong, ann"');
+  expect(output).toContain('carol  reads what was before her: "pong, ann"');
+  expect(output).toContain('the secret is in 0 of them.');
 });

@@ -1,102 +1,127 @@
-// Opens ciphertext of Rocket.Chat's clients, answers, and lets a WebCrypto client read the answer.
+// Two people with WebCrypto clients and a bot with this library, in an encrypted room.
 //
-// The ciphertext was recorded with a browser's WebCrypto (__test__/fixtures/recorded); captures
-// from Rocket.Chat itself are opened too where ../shared/captured has them. The client that reads
-// the answer (__test__/webcrypto-client) shares no code with this library.
+//   node examples/demo.mjs
+//     against the stand-in workspace of the tests, which imports nothing of this library
+//   E2EE_PASSPHRASE=… node examples/demo.mjs --url U --user ID --token T --room R
+//     the same bot against a real server; you are the people
 
-import { existsSync, readFileSync } from 'node:fs';
-import {
-  decryptFile,
-  encryptedContentOf,
-  encryptFile,
-  generatePassphrase,
-  Identity,
-  RoomKey,
-} from 'rocketchat-e2ee';
-import client from '../__test__/webcrypto-client/client.js';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { runBot } from './bot.mjs';
 
-const read = (path) => JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8'));
-const recorded = (name) => read(`../__test__/fixtures/recorded/${name}.json`);
-const step = (title) => console.log(`\n${title}`);
-const show = (what, value) => console.log(`  ${what.padEnd(44)} ${value}`);
-const quote = (text) => JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
+const say = (who) => (line) => console.log(`${who.padEnd(6)} ${line}`);
+const option = { type: 'string' };
+const { values } = parseArgs({
+  options: { url: option, user: option, token: option, room: option },
+});
+const folder = mkdtempSync(join(tmpdir(), 'rocketchat-e2ee-'));
+const path = join(folder, 'bot.store');
 
-step("1. Ann's private key, as her clients stored it with the server");
-const { userId, envelopes } = recorded('identities');
-let ann;
-for (const { client: writer, version, passphrase, stored } of envelopes) {
-  ann = await Identity.unlock(stored, passphrase, userId);
-  show(`${writer}, form v${version}`, `opened with ${quote(passphrase)}`);
-}
-show('fingerprint', ann.fingerprint.slice(0, 39));
-show('', ann.fingerprint.slice(40));
-
-step('2. Room keys, wrapped for her');
-const keys = new Map();
-for (const { client: writer, wrapped } of recorded('room-keys').roomKeys) {
-  const key = await ann.unwrapRoomKey(wrapped);
-  keys.set(key.keyId, key);
-  show(`${writer}, ${key.algorithm}`, key.keyId);
-}
-
-step('3. Messages, in every form that clients have written');
-for (const { name, form, roomKey, message } of recorded('messages').messages) {
-  const key = RoomKey.fromJwk(roomKey.jwk, roomKey.keyId);
-  try {
-    show(`${form}: ${name}`.slice(0, 44), quote(key.decrypt(encryptedContentOf(message)).msg));
-  } catch ({ code }) {
-    show(`${form}: ${name}`.slice(0, 44), code);
+/** Waits until something is there. */
+async function until(ready) {
+  for (const deadline = Date.now() + 10_000; Date.now() < deadline; ) {
+    const value = await ready();
+    if (value) return value;
+    await new Promise((resolve) => setTimeout(resolve, 20));
   }
+  throw new Error('this took too long');
 }
 
-step('4. Captures from Rocket.Chat itself');
-const captured = '../../shared/captured/';
-if (existsSync(new URL(captured, import.meta.url))) {
-  const keychain = read(`${captured}keychain-v2-web.json`);
-  await Identity.unlock(keychain.persisted, keychain.passphrase, keychain.userId);
-  show('private key, 2025-09', 'opened');
-  for (const version of ['v1', 'v2']) {
-    const { roomKeyJwk, kid, message } = read(`${captured}message-${version}-web.json`);
-    const key = RoomKey.fromJwk(JSON.stringify(roomKeyJwk), kid);
-    show(`message ${version}, 2025-09`, quote(key.decrypt(encryptedContentOf(message)).msg));
+async function againstServer({ url, user, token, room }) {
+  const missing = Object.entries({ url, user, token, room }).filter(([, value]) => !value);
+  if (missing.length > 0) {
+    console.error(`Missing: ${missing.map(([name]) => `--${name}`).join(', ')}`);
+    process.exit(2);
   }
-} else {
-  console.log('  none beside this checkout');
+  const bot = await runBot({
+    url,
+    userId: user,
+    authToken: token,
+    rooms: [room],
+    passphrase: process.env.E2EE_PASSPHRASE,
+    secret: process.env.E2EE_STORE_SECRET ?? 'of this run alone',
+    path,
+    log: say('bot'),
+  });
+  say('')('Write !ping in the room; Ctrl+C ends.');
+  process.once('SIGINT', async () => {
+    await bot.close();
+    rmSync(folder, { recursive: true });
+  });
 }
 
-step('5. A bot makes an identity and a room key, and Bob gets the key');
-const bot = await Identity.generate();
-const passphrase = generatePassphrase();
-const stored = await bot.lock(passphrase, 'botUserId00000001');
-await client.unlockPrivateKey('web-8', stored, passphrase, 'botUserId00000001');
-show("the bot's private key", 'a web client opens it with the passphrase');
-const roomKey = RoomKey.generate();
-const bob = await client.createIdentity();
-const wrapped = await roomKey.wrapFor(bob.publicKey);
-const bobsKey = await client.unwrapRoomKey('web-8', wrapped, bob.privateKey);
-show('the room key', `${roomKey.keyId}, unwrapped by Bob`);
+async function againstStandIn() {
+  const require = createRequire(import.meta.url);
+  require('../scripts/load-typescript.cjs');
+  const { Workspace } = require('../__test__/workspace/index.ts');
+  const { Person } = require('../__test__/webcrypto-client/person.ts');
 
-step('6. Bob asks, the bot answers, Bob reads');
-const question = await client.encryptMessage('web-8', bobsKey, { msg: 'Can you read this? 🔐' });
-show('on the wire', `${question.content.ciphertext.slice(0, 40)}…`);
-const asked = roomKey.decrypt(encryptedContentOf(question)).msg;
-show('the bot reads', quote(asked));
-const content = roomKey.encrypt({ msg: `You asked: ${asked}` });
-show('on the wire', `${content.ciphertext.slice(0, 40)}…`);
-const answer = { t: 'e2e', msg: '', content };
-const { msg } = await client.decryptMessage('web-8', { current: bobsKey }, answer);
-show('Bob reads, with WebCrypto alone', quote(msg));
-if (msg !== 'You asked: Can you read this? 🔐') throw new Error('Bob read something else');
+  const workspace = await Workspace.start({ version: '8.8', rateLimits: false });
+  say('')(`A stand-in workspace, version 8.8, at ${workspace.url}`);
+  const ann = await Person.join(workspace, workspace.createUser('ann'), 'web-8');
+  const bob = await Person.join(workspace, workspace.createUser('bob'), 'mobile-8');
+  const account = workspace.createUser('bot', { roles: ['bot'] });
+  const rid = workspace.createRoom('p', [ann.account, bob.account, account], {
+    encrypted: true,
+  })._id;
+  const keyId = await ann.createKey(rid);
+  say('ann')(`makes the room's key ${keyId}`);
+  await bob.fetchKeys(rid);
+  say('bob')('accepts it');
 
-step('7. A file');
-const plain = Buffer.from('The plan: there is no plan.\n'.repeat(1000));
-const file = await encryptFile(plain, 'plan.txt');
-const bobsCopy = await client.decryptFile(new Uint8Array(file.data), file);
-if (!plain.equals(bobsCopy)) throw new Error('Bob got another file');
-show('the bot encrypts', `${plain.length} bytes, uploaded as ${file.name.slice(0, 12)}…`);
-show('Bob decrypts', `${bobsCopy.length} bytes, the hash fits`);
-file.data[0] ^= 1;
-const refused = await decryptFile(file.data, file).catch(({ code }) => code);
-show('somebody changes one bit', refused);
+  const bot = await runBot({
+    url: workspace.url,
+    userId: account._id,
+    authToken: account.authToken,
+    rooms: [rid],
+    passphrase: undefined,
+    secret: 'the operator knows this',
+    path,
+    log: say('bot'),
+  });
+  await ann.serve(rid);
 
-console.log('\nEverything was read.');
+  const posted = (from) =>
+    workspace.messagesIn(rid).filter(({ t, u }) => t === 'e2e' && u._id === from);
+  const greeting = await until(() => posted(account._id)[0]);
+  say('bob')(`reads, with WebCrypto alone: ${JSON.stringify((await bob.read(rid, greeting)).msg)}`);
+
+  await ann.say(rid, '!ping, can you keep a secret?');
+  say('ann')('says "!ping, can you keep a secret?"');
+  const wire = posted(ann.account._id)[0].content;
+  say('server')(`sees ${JSON.stringify(wire).slice(0, 68)}…`);
+  const answer = await until(() => posted(account._id)[1]);
+  say('ann')(`reads ${JSON.stringify((await ann.read(rid, answer)).msg)}`);
+
+  const carol = await Person.join(workspace, workspace.createUser('carol'), 'web-8');
+  workspace.addMember(rid, carol.account);
+  say('carol')('joins the room');
+  await until(() => carol.fetchKeys(rid));
+  say('carol')(`reads what was before her: ${JSON.stringify((await carol.read(rid, answer)).msg)}`);
+
+  await ann.resetKey(rid);
+  await ann.serve(rid);
+  say('ann')('resets the key of the room');
+  await until(async () => (await bot.getRoomKeyHistory(rid)).length === 2);
+  await ann.say(rid, '!ping under the new key');
+  const last = await until(() => posted(account._id)[2]);
+  say('ann')(`reads ${JSON.stringify((await ann.read(rid, last)).msg)}`);
+
+  await bot.close();
+  const found = workspace.requests.containing('keep a secret');
+  const stored = readdirSync(folder).filter((file) =>
+    readFileSync(join(folder, file)).includes('keep a secret'),
+  );
+  say('')(
+    `${workspace.requests.entries.length} requests and the bot's store were searched: ` +
+      `the secret is in ${found.length + stored.length} of them.`,
+  );
+  if (found.length + stored.length > 0) process.exitCode = 1;
+  await workspace.close();
+  rmSync(folder, { recursive: true });
+}
+
+await (Object.keys(values).length > 0 ? againstServer(values) : againstStandIn());

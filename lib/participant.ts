@@ -448,7 +448,12 @@ export class Participant extends EventEmitter {
   }
 
   #see(event: WorkspaceEvent): void {
-    if (!this.#closed) this.#input(JSON.stringify({ input: 'event', event }));
+    if (this.#closed) return;
+    this.#input(JSON.stringify({ input: 'event', event }));
+    // For good: nothing will connect again by itself.
+    if (event.type === 'disconnected' && event.error && this.listenerCount('error') > 0) {
+      this.emit('error', { roomId: '', error: event.error });
+    }
   }
 
   #input(input: string): void {
