@@ -85,7 +85,7 @@ async function refused(promise: Promise<unknown>): Promise<E2eeError> {
   return value as E2eeError;
 }
 
-async function until(condition: () => boolean, timeoutMs = 8000): Promise<void> {
+async function until(condition: () => boolean, timeoutMs = 15_000): Promise<void> {
   const end = performance.now() + timeoutMs;
   while (!condition()) {
     if (performance.now() > end) throw new Error(`never happened: ${condition}`);
@@ -107,6 +107,9 @@ const ids = (events: readonly WorkspaceEvent[]) =>
     event.type === 'message' ? [(event.message as { _id: string })._id] : [],
   );
 const types = (events: readonly WorkspaceEvent[]) => events.map(({ type }) => type);
+
+// Backoff draws its delays at random.
+jest.setTimeout(20_000);
 
 afterEach(async () => {
   await Promise.all(clients.map((client) => client.close()));
