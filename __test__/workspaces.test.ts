@@ -85,7 +85,7 @@ async function refused(promise: Promise<unknown>): Promise<E2eeError> {
   return value as E2eeError;
 }
 
-async function until(condition: () => boolean, timeoutMs = 8000): Promise<void> {
+async function until(condition: () => boolean, timeoutMs = 15_000): Promise<void> {
   const end = performance.now() + timeoutMs;
   while (!condition()) {
     if (performance.now() > end) throw new Error(`never happened: ${condition}`);
@@ -107,6 +107,9 @@ const ids = (events: readonly WorkspaceEvent[]) =>
     event.type === 'message' ? [(event.message as { _id: string })._id] : [],
   );
 const types = (events: readonly WorkspaceEvent[]) => events.map(({ type }) => type);
+
+// Backoff draws its delays at random.
+jest.setTimeout(20_000);
 
 afterEach(async () => {
   await Promise.all(clients.map((client) => client.close()));
@@ -519,7 +522,9 @@ describe('patience and its end', () => {
     await pipeline(await workspace.download('/file-upload/a/b'), sink);
     clearInterval(watch);
     expect(read).toBe(SIZE);
-    expect((peak - before) / (1 << 20)).toBeLessThan(128);
+    const grown = Math.round((peak - before) / (1 << 20));
+    if (process.env.SHOW) process.stderr.write(`grown ${grown} MiB\n`);
+    expect(grown).toBeLessThan(128);
   });
 
   test('a download that is cut, or stands still, fails with a code', async () => {
@@ -831,26 +836,13 @@ describe.each(VERSIONS)('realtime, server %s', (version) => {
     });
     await reset;
     await until(() => events.some((event) => event.type === 'disconnected' && 'error' in event));
-    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await new Promise((resolve) => setTimeout(resolve, 1000));
     const last = events.filter((event) => event.type === 'disconnected' && 'error' in event);
     expect(last).toHaveLength(1);
     expect(last[0]).toMatchObject({ error: { code: 'ERR_E2EE_WORKSPACE', status: 401 } });
     expect(server.openSockets()).toBe(0);
     expect((await refused(workspace.callMethod('x', []))).message).toMatch(/token/);
     expect(server.requests.to('login').length).toBeLessThanOrEqual(2);
-  });
-
-  test('a forged force_logout changes nothing', async () => {
-    const { events } = await subscribed();
-    const asAnn = realtime({ username: 'ann', password: ann.password }).workspace;
-    for (let i = 0; i < 3; i += 1) {
-      await asAnn.callMethod('stream-notify-user', [`${bot._id}/force_logout`]);
-    }
-    await until(() => server.requests.to('me').length === 1);
-    await rest({}, server.url, ann).request(message('a'));
-    await until(() => ids(events).length === 1);
-    expect(types(events)).toEqual(expect.not.arrayContaining(['disconnected']));
-    expect(server.requests.to('me')).toHaveLength(1);
   });
 
   test('rooms: many, foreign, left and joined again', async () => {
@@ -963,6 +955,20 @@ describe('a peer that misbehaves', () => {
     expect(warned.mock.calls[0]?.[0]).toMatch(/threw Error; it must not throw/);
     warned.mockRestore();
     expect(count()).toBe(1);
+  });
+
+  test('a forged force_logout changes nothing', async () => {
+    await start();
+    const { events } = await subscribed();
+    const asAnn = realtime({ username: 'ann', password: ann.password }).workspace;
+    for (let i = 0; i < 3; i += 1) {
+      await asAnn.callMethod('stream-notify-user', [`${bot._id}/force_logout`]);
+    }
+    await until(() => server.requests.to('me').length === 1);
+    await rest({}, server.url, ann).request(message('a'));
+    await until(() => ids(events).length === 1);
+    expect(types(events)).toEqual(expect.not.arrayContaining(['disconnected']));
+    expect(server.requests.to('me')).toHaveLength(1);
   });
 
   test('no connection within the deadline: subscribe rejects, and nothing goes on', async () => {

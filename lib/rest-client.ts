@@ -54,6 +54,8 @@ type Outcome<T> =
       /** Whether another attempt makes sense, and may be made when the server must act once. */
       readonly retry: 'never' | 'unless once' | 'always';
       readonly waitMs?: number;
+      /** There was no answer in time. */
+      readonly late?: boolean;
     };
 
 /** Bounds one attempt; `again` moves the bound on while bytes move. */
@@ -148,6 +150,7 @@ export class RestClient {
   ): Promise<T> {
     const { what, route, once } = call;
     const end = performance.now() + call.deadline;
+    let told: unknown;
     for (let failures = 0; ; failures += 1) {
       this.lifetime.check();
       const shut = (this.#shut.get(route) ?? 0) - performance.now();
@@ -158,10 +161,12 @@ export class RestClient {
       const outcome = await this.#bounded(what, end - performance.now(), act);
       this.lifetime.check();
       if ('value' in outcome) return outcome.value;
-      const { retry } = outcome;
+      const { retry, late = false } = outcome;
       if (retry === 'never' || (once && retry === 'unless once')) throw outcome.error;
+      // An attempt that ran out of time says less than an earlier answer.
+      if (retry === 'unless once' && !late) told = outcome.error;
       const wait = outcome.waitMs ?? backoff(failures, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
-      if (performance.now() + wait >= end) throw outcome.error;
+      if (performance.now() + wait >= end) throw late ? (told ?? outcome.error) : outcome.error;
       await this.lifetime.sleep(wait);
     }
   }
@@ -189,7 +194,7 @@ export class RestClient {
         'ERR_E2EE_WORKSPACE',
         `${what}: the server gave no answer in time`,
       );
-      return { error, retry: 'unless once' };
+      return { error, retry: 'unless once', late };
     } finally {
       clearTimeout(timer);
       forget();
