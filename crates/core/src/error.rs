@@ -5,6 +5,8 @@ use crate::identity::IdentityError;
 use crate::key_ring::KeyRingError;
 use crate::message::MessageError;
 use crate::room_key::RoomKeyError;
+use crate::store::StoreError;
+use crate::vault::VaultError;
 
 /// What went wrong, in a form that stays the same from release to release.
 ///
@@ -28,6 +30,27 @@ pub enum Code {
     NoRoomKey,
     /// The PBKDF2 iterations of a private-key envelope are too few or too many.
     IterationsOutOfRange,
+    /// The secret does not open the store, or is of another kind than the one that does.
+    WrongStoreSecret,
+    /// The store's file, its key record or a sealed record is damaged.
+    StoreCorrupt,
+    /// A record is not what this store sealed under its name and version: it was changed, put in
+    /// another's place, or sealed under another data key.
+    StoreMismatch,
+    /// A newer version of this library wrote the store.
+    StoreTooNew,
+    /// The file is not a store of this library.
+    StoreForeign,
+    /// A record has another version than the one expected; nothing of the batch was written.
+    StoreConflict,
+    /// Another process kept the store locked for too long.
+    StoreLocked,
+    /// The store got a new data key from elsewhere; it must be opened again.
+    StoreRekeyed,
+    /// The operating system refused to read or write.
+    StoreIo,
+    /// The object was closed before.
+    Closed,
     /// The caller passed something that cannot be used.
     InvalidArgument,
     /// A bug in this library. Nothing was lost; please report it.
@@ -46,6 +69,16 @@ impl Code {
             Self::DecryptionFailed => "ERR_E2EE_DECRYPTION_FAILED",
             Self::NoRoomKey => "ERR_E2EE_NO_ROOM_KEY",
             Self::IterationsOutOfRange => "ERR_E2EE_ITERATIONS_OUT_OF_RANGE",
+            Self::WrongStoreSecret => "ERR_E2EE_WRONG_STORE_SECRET",
+            Self::StoreCorrupt => "ERR_E2EE_STORE_CORRUPT",
+            Self::StoreMismatch => "ERR_E2EE_STORE_MISMATCH",
+            Self::StoreTooNew => "ERR_E2EE_STORE_TOO_NEW",
+            Self::StoreForeign => "ERR_E2EE_STORE_FOREIGN",
+            Self::StoreConflict => "ERR_E2EE_STORE_CONFLICT",
+            Self::StoreLocked => "ERR_E2EE_STORE_LOCKED",
+            Self::StoreRekeyed => "ERR_E2EE_STORE_REKEYED",
+            Self::StoreIo => "ERR_E2EE_STORE_IO",
+            Self::Closed => "ERR_E2EE_CLOSED",
             Self::InvalidArgument => "ERR_E2EE_INVALID_ARGUMENT",
             Self::Internal => "ERR_E2EE_INTERNAL",
         }
@@ -71,6 +104,12 @@ pub enum Error {
     /// From [`crate::file`].
     #[error(transparent)]
     File(#[from] FileError),
+    /// From [`crate::vault`].
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// From [`crate::store`].
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl Error {
@@ -100,6 +139,8 @@ impl Error {
                 FileError::UnsupportedAlgorithm => Code::UnsupportedAlgorithm,
                 FileError::DecryptionFailed => Code::DecryptionFailed,
             },
+            Self::Vault(error) | Self::Store(StoreError::Vault(error)) => vault_code(error),
+            Self::Store(error) => store_code(error),
         }
     }
 }
@@ -120,5 +161,30 @@ fn message_code(error: &MessageError) -> Code {
         MessageError::DecryptionFailed => Code::DecryptionFailed,
         MessageError::InvalidContent(_) => Code::InvalidArgument,
         MessageError::Encryption => Code::Internal,
+    }
+}
+
+fn vault_code(error: &VaultError) -> Code {
+    match error {
+        VaultError::WrongSecret => Code::WrongStoreSecret,
+        VaultError::Corrupt(_) => Code::StoreCorrupt,
+        VaultError::Mismatch => Code::StoreMismatch,
+        VaultError::TooNew => Code::StoreTooNew,
+        VaultError::InvalidSecret(_) => Code::InvalidArgument,
+        VaultError::Encryption => Code::Internal,
+    }
+}
+
+fn store_code(error: &StoreError) -> Code {
+    match error {
+        StoreError::Corrupt(_) => Code::StoreCorrupt,
+        StoreError::Foreign(_) => Code::StoreForeign,
+        StoreError::TooNew => Code::StoreTooNew,
+        StoreError::Conflict => Code::StoreConflict,
+        StoreError::Locked => Code::StoreLocked,
+        StoreError::Rekeyed => Code::StoreRekeyed,
+        StoreError::Closed => Code::Closed,
+        StoreError::Io(_) => Code::StoreIo,
+        StoreError::Vault(error) => vault_code(error),
     }
 }

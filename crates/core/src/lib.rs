@@ -13,6 +13,8 @@
 //! | [`message`] | encrypted message content and what is inside |
 //! | [`ejson`] | the JSON dialect inside an envelope |
 //! | [`mod@file`] | encrypted files, in pieces |
+//! | [`vault`] | sealed records, and the data key that a secret opens |
+//! | [`store`] | what record stores have in common |
 //! | [`error`] | one error over all of them, with stable codes |
 //!
 //! Section numbers in the documentation refer to `docs/protocol.md`.
@@ -28,8 +30,10 @@ mod jwk;
 pub mod key_ring;
 pub mod message;
 pub mod room_key;
+pub mod store;
 #[cfg(test)]
 mod testing;
+pub mod vault;
 
 pub use error::{Code, Error};
 pub use file::{FileDecryptor, FileEncryption, FileEncryptor};
@@ -37,3 +41,4 @@ pub use identity::{Fingerprint, Identity, PublicKey};
 pub use key_ring::KeyRing;
 pub use message::{EncryptedContent, MessageContent};
 pub use room_key::{Algorithm, KeyId, RoomKey};
+pub use vault::Vault;

@@ -16,6 +16,11 @@ pub(crate) fn recorded(name: &str) -> Value {
     read(&root().join("__test__/fixtures/recorded").join(name)).expect("a recorded fixture")
 }
 
+/// Examples of our own formats, in `__test__/fixtures/vectors`.
+pub(crate) fn vectors(name: &str) -> Value {
+    read(&root().join("__test__/fixtures/vectors").join(name)).expect("test vectors")
+}
+
 /// A capture from a real Rocket.Chat client; `None` in a checkout that has none beside it.
 pub(crate) fn captured(name: &str) -> Option<Value> {
     read(&root().join("../shared/captured").join(name))
