@@ -4,6 +4,7 @@ use crate::file::FileError;
 use crate::identity::IdentityError;
 use crate::key_ring::KeyRingError;
 use crate::message::MessageError;
+use crate::participant::ParticipantError;
 use crate::room_key::RoomKeyError;
 use crate::store::StoreError;
 use crate::vault::VaultError;
@@ -53,6 +54,16 @@ pub enum Code {
     Closed,
     /// The caller passed something that cannot be used.
     InvalidArgument,
+    /// The room is not authorised: it is neither read nor sent to nor given keys.
+    RoomNotAuthorized,
+    /// The identity was revoked; the participant does nothing any more.
+    IdentityRevoked,
+    /// The workspace refused, or answered something unknown.
+    Workspace,
+    /// Too many messages wait to be sent in this room.
+    OutboxFull,
+    /// A message waited longer than it may, and was not sent.
+    Expired,
     /// A bug in this library. Nothing was lost; please report it.
     Internal,
 }
@@ -80,6 +91,11 @@ impl Code {
             Self::StoreIo => "ERR_E2EE_STORE_IO",
             Self::Closed => "ERR_E2EE_CLOSED",
             Self::InvalidArgument => "ERR_E2EE_INVALID_ARGUMENT",
+            Self::RoomNotAuthorized => "ERR_E2EE_ROOM_NOT_AUTHORIZED",
+            Self::IdentityRevoked => "ERR_E2EE_IDENTITY_REVOKED",
+            Self::Workspace => "ERR_E2EE_WORKSPACE",
+            Self::OutboxFull => "ERR_E2EE_OUTBOX_FULL",
+            Self::Expired => "ERR_E2EE_EXPIRED",
             Self::Internal => "ERR_E2EE_INTERNAL",
         }
     }
@@ -104,6 +120,9 @@ pub enum Error {
     /// From [`crate::file`].
     #[error(transparent)]
     File(#[from] FileError),
+    /// From [`crate::participant`].
+    #[error(transparent)]
+    Participant(#[from] ParticipantError),
     /// From [`crate::vault`].
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -128,6 +147,9 @@ impl Error {
                 }
                 IdentityError::Generation => Code::Internal,
             },
+            Self::Participant(ParticipantError::Options | ParticipantError::Inputs) => {
+                Code::InvalidArgument
+            }
             Self::RoomKey(error) => room_key_code(error),
             Self::KeyRing(KeyRingError::NoRoomKey) => Code::NoRoomKey,
             Self::KeyRing(KeyRingError::Message(error)) | Self::Message(error) => {

@@ -13,8 +13,6 @@
 //! | [`message`] | encrypted message content and what is inside |
 //! | [`ejson`] | the JSON dialect inside an envelope |
 //! | [`mod@file`] | encrypted files, in pieces |
-//! | [`vault`] | sealed records, and the data key that a secret opens |
-//! | [`store`] | what record stores have in common |
 //! | [`error`] | one error over all of them, with stable codes |
 //!
 //! Section numbers in the documentation refer to `docs/protocol.md`.
@@ -29,6 +27,7 @@ pub mod identity;
 mod jwk;
 pub mod key_ring;
 pub mod message;
+pub mod participant;
 pub mod room_key;
 pub mod store;
 #[cfg(test)]
@@ -40,5 +39,5 @@ pub use file::{FileDecryptor, FileEncryption, FileEncryptor};
 pub use identity::{Fingerprint, Identity, PublicKey};
 pub use key_ring::KeyRing;
 pub use message::{EncryptedContent, MessageContent};
+pub use participant::Participant;
 pub use room_key::{Algorithm, KeyId, RoomKey};
-pub use vault::Vault;
