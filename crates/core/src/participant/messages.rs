@@ -478,13 +478,13 @@ impl Shared {
         let sent = match self.host.post("chat.sendMessage", body).await {
             Ok(answer) => answer.get("message").cloned().unwrap_or_default(),
             // No answer, or none for now: its turn comes again, with the same id.
-            Err(failure) if failure.status.is_none_or(|status| status == 429 || status >= 500) => {
-                return None;
-            }
+            Err(failure) if is_passing(&failure) => return None,
             // A refusal may mean that an earlier attempt was taken (protocol §5.1).
             Err(failure) => match self.sent_before(id, &record.id).await {
-                Some(message) => message,
-                None => return Some(Outcome::Error(failure)),
+                Ok(Some(message)) => message,
+                Ok(None) => return Some(Outcome::Error(failure)),
+                // Nobody knows yet.
+                Err(_) => return None,
             },
         };
         let details = json!({ "roomId": id, "messageId": record.id });
@@ -499,12 +499,18 @@ impl Shared {
         })))
     }
 
-    async fn sent_before(&self, id: &str, message_id: &str) -> Option<Value> {
-        let body = self.host.get("chat.getMessage", json!({ "msgId": message_id })).await.ok()?;
-        let message = body.get("message")?;
-        let ours = message.pointer("/u/_id").and_then(Value::as_str) == Some(&self.options.user_id)
-            && text(message, "rid") == Some(id);
-        ours.then(|| message.clone())
+    /// The message as the server has it, if it has; an error where that cannot be told now.
+    async fn sent_before(&self, id: &str, message_id: &str) -> Result<Option<Value>> {
+        let asked = self.host.get("chat.getMessage", json!({ "msgId": message_id })).await;
+        let body = match asked {
+            Err(failure) if is_passing(&failure) => return Err(failure),
+            asked => asked.unwrap_or_default(),
+        };
+        let message = body.get("message").filter(|message| {
+            message.pointer("/u/_id").and_then(Value::as_str) == Some(&self.options.user_id)
+                && text(message, "rid") == Some(id)
+        });
+        Ok(message.cloned())
     }
 
     /// The body for `chat.sendMessage`: nothing of the message but its ciphertext, its thread and
@@ -587,6 +593,11 @@ fn mentions(message: &OutgoingMessage) -> Value {
     json!({
         "e2eUserMentions": message.mentions, "e2eChannelMentions": message.channel_mentions,
     })
+}
+
+/// No answer, or none for now.
+fn is_passing(failure: &Failure) -> bool {
+    failure.status.is_none_or(|status| status == 429 || status >= 500)
 }
 
 /// `t` alone tells (protocol §4.1).
