@@ -429,6 +429,15 @@ impl Shared {
         if stored.is_some_and(|stored| stored.starts_with(key.id().as_str())) {
             return Ok(());
         }
+        // Only what was made here can be unknown to the server: a key that it gave and lacks now
+        // was retired by a reset, and handed in again would keep the new one from us for good.
+        if !self.made_here(id, key) {
+            return Ok(());
+        }
+        self.refresh_room(id).await?;
+        if !self.names(id, key) || self.retired(id, key) {
+            return Ok(());
+        }
         let wrapped = key.wrap_for(&mut **self.rng(), identity.public_key())?;
         let body = json!({ "uid": self.options.user_id, "rid": id, "key": wrapped });
         self.host.post("e2e.updateGroupKey", body).await?;
@@ -438,6 +447,22 @@ impl Shared {
             subscription.key = Some(wrapped);
         }
         Ok(())
+    }
+
+    fn made_here(&self, id: &str, key: &RoomKey) -> bool {
+        self.state().rooms.get(id).is_some_and(|room| {
+            let made = |held: &Held| matches!(held.source.as_str(), "created" | "reset");
+            room.record.keys.iter().any(|held| made(held) && *held.jwk == key.jwk())
+        })
+    }
+
+    /// Whether a reset has put the key among the old ones already: for a moment the room still
+    /// names it (protocol §3.5).
+    fn retired(&self, id: &str, key: &RoomKey) -> bool {
+        self.known(id).is_some_and(|(_, subscription)| {
+            let mut old = subscription.old_room_keys.iter().flatten();
+            old.any(|old| old.id == key.id().as_str())
+        })
     }
 
     fn known(&self, id: &str) -> Option<(Document, Subscription)> {
