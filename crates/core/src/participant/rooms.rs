@@ -386,11 +386,17 @@ impl Shared {
             return Ok(());
         }
         let before = self.key_ids(id);
-        if let Some(suggested) = &subscription.suggested {
-            self.consider(id, &identity, suggested, &document).await?;
+        if subscription.suggested.is_some() {
+            // What was told may be old by now, and a key that was reset meanwhile, once accepted,
+            // would keep the new one from us: the server serves nobody who has any key.
+            self.refresh_room(id).await?;
+            if let Some((document, Subscription { suggested: Some(suggested), .. })) =
+                self.known(id)
+            {
+                self.consider(id, &identity, &suggested, &document).await?;
+            }
         }
-        // What accepting has changed is read anew, old keys included.
-        let subscription = self.known(id).map(|(_, seen)| seen).unwrap_or_default();
+        let Some((document, subscription)) = self.known(id) else { return Ok(()) };
         if let Some(wrapped) = &subscription.key {
             self.take_own(id, &identity, wrapped, &document);
         }
