@@ -250,7 +250,8 @@ impl Shared {
             }
             for id in self.authorized_rooms() {
                 self.flush(&id).await;
-                if self.state().rooms.get(&id).is_some_and(|room| room.stale)
+                let unread = |room: &Room| room.stale && room.subscription.is_some();
+                if self.state().rooms.get(&id).is_some_and(unread)
                     && let Err(failure) = self.fetch_messages(&id).await
                 {
                     self.trouble(&id, &failure);
