@@ -33,6 +33,8 @@ pub(super) struct Room {
     /// Whether there may be messages that were not read yet.
     pub(super) stale: bool,
     asked: u64,
+    /// The wrapped key that was opened last: opening is slow, and rounds are many.
+    opened: Option<String>,
 }
 
 /// What is kept of a room: `room/<id>`.
@@ -187,6 +189,7 @@ impl Shared {
                 room.record = Record::default();
                 room.ring = KeyRing::new();
                 room.pending.clear();
+                room.opened = None;
             }
         }
         self.save_room(id).await?;
@@ -528,6 +531,11 @@ impl Shared {
     /// Opens the account's own wrapped key. One that does not open was made for an earlier
     /// identity, and is as good as none.
     fn take_own(&self, id: &str, identity: &Identity, wrapped: &str, document: &Document) {
+        let opened =
+            self.state().rooms.get_mut(id).and_then(|r| r.opened.replace(wrapped.to_owned()));
+        if opened.as_deref() == Some(wrapped) {
+            return;
+        }
         let Ok(key) = identity.unwrap_room_key(&mut **self.rng(), wrapped) else { return };
         let named = document.e2e_key_id.as_deref();
         let source = match named.is_none_or(|named| named == key.id().as_str()) {
