@@ -106,6 +106,13 @@ pub(super) struct Waiting {
     outcome: Option<Outcome>,
 }
 
+impl Waiting {
+    /// The time in the record's name.
+    fn time(&self) -> Option<u64> {
+        self.name.rsplit('/').next()?.split('-').next()?.parse().ok()
+    }
+}
+
 /// What the workspace tells by itself.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
@@ -360,21 +367,12 @@ impl Shared {
         message: OutgoingMessage,
     ) -> Result<Value> {
         self.expect_authorized(id)?;
-        self.expect_encrypted(id).await?;
         // What cannot be encrypted is told now, not when its turn comes.
         content_of(&message)?;
         let message_id = self.new_message_id();
-        let now = self.host.now();
         let wait = message.deadline.unwrap_or(DEADLINE);
-        let record = Record { id: message_id.clone(), message, expires: now.saturating_add(wait) };
-        let name = format!("outbox/{id}/{now:015}-{message_id}");
-        if self.state().rooms.get(id).is_some_and(|room| room.outbox.len() >= MAX_WAITING) {
-            return Err(Failure::new(Code::OutboxFull, "too many messages wait in this room"));
-        }
-        self.write(&name, record.clone(), |_, ours| ours).await?;
-        if let Some(room) = self.state().rooms.get_mut(id) {
-            room.outbox.push(Waiting { name, record, attended: true, outcome: None });
-        }
+        // One after the other, or the answers of server and store would decide the order.
+        self.alone(format!("enqueue/{id}"), self.enqueue(id, &message_id, message, wait)).await?;
         self.expire_later(id, wait);
         self.flush(id).await;
         let outcome = self.host.until(|| self.take_outcome(id, &message_id)).await;
@@ -382,6 +380,36 @@ impl Shared {
             Outcome::Ok(sent) => Ok(sent),
             Outcome::Error(failure) => Err(failure),
         }
+    }
+
+    /// Puts a message at the end of the room's outbox, and into the store.
+    async fn enqueue(
+        self: &Arc<Self>,
+        id: &str,
+        message_id: &str,
+        message: OutgoingMessage,
+        wait: u64,
+    ) -> Result<()> {
+        self.expect_encrypted(id).await?;
+        let now = self.host.now();
+        let record =
+            Record { id: message_id.to_owned(), message, expires: now.saturating_add(wait) };
+        let time = {
+            let mut state = self.state();
+            let room = state.rooms.entry(id.to_owned()).or_default();
+            if room.outbox.len() >= MAX_WAITING {
+                return Err(Failure::new(Code::OutboxFull, "too many messages wait in this room"));
+            }
+            // Names sort as messages were sent, also those of one millisecond.
+            let last = room.outbox.iter().filter_map(|waiting| waiting.time()).max();
+            last.map_or(now, |last| now.max(last + 1))
+        };
+        let name = format!("outbox/{id}/{time:015}-{message_id}");
+        self.write(&name, record.clone(), |_, ours| ours).await?;
+        if let Some(room) = self.state().rooms.get_mut(id) {
+            room.outbox.push(Waiting { name, record, attended: true, outcome: None });
+        }
+        Ok(())
     }
 
     fn take_outcome(&self, id: &str, message_id: &str) -> Option<Outcome> {
@@ -483,13 +511,13 @@ impl Shared {
         let sent = match self.host.post("chat.sendMessage", body).await {
             Ok(answer) => answer.get("message").cloned().unwrap_or_default(),
             // No answer, or none for now: its turn comes again, with the same id.
-            Err(failure) if failure.status.is_none_or(|status| status == 429 || status >= 500) => {
-                return None;
-            }
+            Err(failure) if is_passing(&failure) => return None,
             // A refusal may mean that an earlier attempt was taken (protocol §5.1).
             Err(failure) => match self.sent_before(id, &record.id).await {
-                Some(message) => message,
-                None => return Some(Outcome::Error(failure)),
+                Ok(Some(message)) => message,
+                Ok(None) => return Some(Outcome::Error(failure)),
+                // Nobody knows yet.
+                Err(_) => return None,
             },
         };
         let details = json!({ "roomId": id, "messageId": record.id });
@@ -504,12 +532,18 @@ impl Shared {
         })))
     }
 
-    async fn sent_before(&self, id: &str, message_id: &str) -> Option<Value> {
-        let body = self.host.get("chat.getMessage", json!({ "msgId": message_id })).await.ok()?;
-        let message = body.get("message")?;
-        let ours = message.pointer("/u/_id").and_then(Value::as_str) == Some(&self.options.user_id)
-            && text(message, "rid") == Some(id);
-        ours.then(|| message.clone())
+    /// The message as the server has it, if it has; an error where that cannot be told now.
+    async fn sent_before(&self, id: &str, message_id: &str) -> Result<Option<Value>> {
+        let asked = self.host.get("chat.getMessage", json!({ "msgId": message_id })).await;
+        let body = match asked {
+            Err(failure) if is_passing(&failure) => return Err(failure),
+            asked => asked.unwrap_or_default(),
+        };
+        let message = body.get("message").filter(|message| {
+            message.pointer("/u/_id").and_then(Value::as_str) == Some(&self.options.user_id)
+                && text(message, "rid") == Some(id)
+        });
+        Ok(message.cloned())
     }
 
     /// The body for `chat.sendMessage`: nothing of the message but its ciphertext, its thread and
@@ -674,6 +708,11 @@ fn mentions(message: &OutgoingMessage) -> Value {
     json!({
         "e2eUserMentions": message.mentions, "e2eChannelMentions": message.channel_mentions,
     })
+}
+
+/// No answer, or none for now.
+fn is_passing(failure: &Failure) -> bool {
+    failure.status.is_none_or(|status| status == 429 || status >= 500)
 }
 
 /// `t` alone tells (protocol §4.1).

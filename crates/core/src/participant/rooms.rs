@@ -41,6 +41,8 @@ pub(super) struct Room {
     asked: u64,
     /// The room's key id when old keys were last asked for.
     old_keys_of: Option<Option<String>>,
+    /// The wrapped key that was opened last: opening is slow, and rounds are many.
+    opened: Option<String>,
 }
 
 /// What is kept of a room: `room/<id>`.
@@ -198,6 +200,7 @@ impl Shared {
                 room.record = Record::default();
                 room.ring = KeyRing::new();
                 room.pending.clear();
+                room.opened = None;
             }
         }
         self.save_room(id).await?;
@@ -261,7 +264,8 @@ impl Shared {
             }
             for id in self.authorized_rooms() {
                 self.flush(&id).await;
-                if self.state().rooms.get(&id).is_some_and(|room| room.stale)
+                let unread = |room: &Room| room.stale && room.subscription.is_some();
+                if self.state().rooms.get(&id).is_some_and(unread)
                     && let Err(failure) = self.fetch_messages(&id).await
                 {
                     self.trouble(&id, &failure);
@@ -479,11 +483,17 @@ impl Shared {
         let before = self.key_ids(id);
         let last = self.state().rooms.get(id).and_then(|room| room.record.current.clone());
         self.fetch_old_keys(id, &document).await?;
-        if let Some(suggested) = &subscription.suggested {
-            self.consider(id, &identity, suggested, &document).await?;
+        if subscription.suggested.is_some() {
+            // What was told may be old by now, and a key that was reset meanwhile, once accepted,
+            // would keep the new one from us: the server serves nobody who has any key.
+            self.refresh_room(id).await?;
+            if let Some((document, Subscription { suggested: Some(suggested), .. })) =
+                self.known(id)
+            {
+                self.consider(id, &identity, &suggested, &document).await?;
+            }
         }
-        // What accepting has changed is read anew, old keys included.
-        let subscription = self.known(id).map(|(_, seen)| seen).unwrap_or_default();
+        let Some((document, subscription)) = self.known(id) else { return Ok(()) };
         if let Some(wrapped) = &subscription.key {
             self.take_own(id, &identity, wrapped, &document);
         }
@@ -522,6 +532,15 @@ impl Shared {
         if stored.is_some_and(|stored| stored.starts_with(key.id().as_str())) {
             return Ok(());
         }
+        // Only what was made here can be unknown to the server: a key that it gave and lacks now
+        // was retired by a reset, and handed in again would keep the new one from us for good.
+        if !self.made_here(id, key) {
+            return Ok(());
+        }
+        self.refresh_room(id).await?;
+        if !self.names(id, key) || self.retired(id, key) {
+            return Ok(());
+        }
         let wrapped = key.wrap_for(&mut **self.rng(), identity.public_key())?;
         let body = json!({ "uid": self.options.user_id, "rid": id, "key": wrapped });
         self.host.post("e2e.updateGroupKey", body).await?;
@@ -546,6 +565,22 @@ impl Shared {
             self.refresh_room(id).await?;
         }
         Ok(())
+    }
+
+    fn made_here(&self, id: &str, key: &RoomKey) -> bool {
+        self.state().rooms.get(id).is_some_and(|room| {
+            let made = |held: &Held| matches!(held.source.as_str(), "created" | "reset");
+            room.record.keys.iter().any(|held| made(held) && *held.jwk == key.jwk())
+        })
+    }
+
+    /// Whether a reset has put the key among the old ones already: for a moment the room still
+    /// names it (protocol §3.5).
+    fn retired(&self, id: &str, key: &RoomKey) -> bool {
+        self.known(id).is_some_and(|(_, subscription)| {
+            let mut old = subscription.old_room_keys.iter().flatten();
+            old.any(|old| old.id == key.id().as_str())
+        })
     }
 
     fn known(&self, id: &str) -> Option<(Document, Subscription)> {
@@ -604,6 +639,11 @@ impl Shared {
     /// Opens the account's own wrapped key. One that does not open was made for an earlier
     /// identity, and is as good as none.
     fn take_own(&self, id: &str, identity: &Identity, wrapped: &str, document: &Document) {
+        let opened =
+            self.state().rooms.get_mut(id).and_then(|r| r.opened.replace(wrapped.to_owned()));
+        if opened.as_deref() == Some(wrapped) {
+            return;
+        }
         let Ok(key) = identity.unwrap_room_key(&mut **self.rng(), wrapped) else { return };
         let named = document.e2e_key_id.as_deref();
         let source = match named.is_none_or(|named| named == key.id().as_str()) {

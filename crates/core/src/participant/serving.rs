@@ -255,12 +255,14 @@ impl Shared {
     }
 }
 
-/// RFC 3339 in UTC, as the server writes times.
+/// RFC 3339 in UTC with three decimals, as the server writes times: so they compare as text.
 pub(super) fn iso(milliseconds: u64) -> String {
     use time::format_description::well_known::Rfc3339;
-    let nanoseconds = i128::from(milliseconds) * 1_000_000;
-    time::OffsetDateTime::from_unix_timestamp_nanos(nanoseconds)
+    let (seconds, rest) = (milliseconds / 1000, milliseconds % 1000);
+    i64::try_from(seconds)
         .ok()
+        .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok())
         .and_then(|time| time.format(&Rfc3339).ok())
+        .map(|time| format!("{}.{rest:03}Z", time.trim_end_matches('Z')))
         .unwrap_or_default()
 }
