@@ -56,6 +56,10 @@ pub(crate) struct Room {
     pub(crate) messages: Vec<Value>,
     /// Somebody is resetting the room's key.
     locked: bool,
+    /// When the room got its key's id.
+    named: u64,
+    /// When each member last read the room.
+    read: BTreeMap<String, u64>,
 }
 
 pub(crate) struct Server {
@@ -327,6 +331,8 @@ impl Server {
             "rooms.info" => {
                 let id = text(query, "roomId");
                 self.accessible(user, id)?;
+                let now = self.now;
+                self.rooms.get_mut(id).expect("a room").read.insert(user.to_owned(), now);
                 Ok(json!({ "room": self.room_document(id) }))
             }
             "chat.sendMessage" => self.send(user, &body["message"]),
@@ -420,7 +426,19 @@ impl Server {
             self.spoiled.extend(holders.map(|(id, _)| (room_id.to_owned(), id.clone())));
         }
         room.key_id = Some(key_id);
+        room.named = self.now;
         self.touch(room_id);
+    }
+
+    /// The server takes an old key as well, and serves this member no more. Who could not know
+    /// better, since the key changed after it last read the room, is excused.
+    fn expect_current(&mut self, room_id: &str, user: &str, key: &str) {
+        let room = &self.rooms[room_id];
+        let current = room.key_id.as_ref().is_some_and(|id| key.starts_with(id));
+        let read = room.read.get(user).copied().unwrap_or_default();
+        if !current && read <= room.named {
+            self.spoiled.insert((room_id.to_owned(), user.to_owned()));
+        }
     }
 
     fn update_group_key(&mut self, user: &str, body: &Value) -> Answer {
@@ -430,10 +448,7 @@ impl Server {
             return Ok(json!({}));
         }
         if target == user {
-            // A reset came between: the server takes the old key, and serves this member no more.
-            if !self.rooms[&room_id].key_id.as_ref().is_some_and(|id| key.starts_with(id)) {
-                self.spoiled.insert((room_id.clone(), target));
-            }
+            self.expect_current(&room_id, user, &key);
             self.write(&room_id, user, |subscription| subscription.key = Some(key));
             if self.rooms.get_mut(&room_id).is_some_and(|room| room.unqueue(user)) {
                 self.touch(&room_id);
@@ -455,6 +470,7 @@ impl Server {
         if subscription.suggested.is_none() {
             return refuse("error-no-suggested-key-available");
         }
+        let suggested = subscription.suggested.clone().unwrap_or_default();
         let queued = if accept { room.unqueue(user) } else { room.queue(user) };
         self.write(&room_id, user, |subscription| {
             let suggested = subscription.suggested.take();
@@ -466,6 +482,9 @@ impl Server {
                 }
             }
         });
+        if accept {
+            self.expect_current(&room_id, user, &suggested);
+        }
         if queued {
             self.touch(&room_id);
         }
@@ -586,8 +605,13 @@ impl Server {
             Half::Reset { room: id, user, key, key_id, affected } => {
                 let room = self.rooms.get_mut(&id).expect("a room");
                 room.key_id = Some(key_id);
+                room.named = self.now;
                 room.waiting = Some(affected.into_iter().take(50).collect());
                 room.locked = false;
+                // Whoever got a key between the two halves keeps it, and is not served either.
+                let between = room.members.iter().filter(|(_, member)| member.key.is_some());
+                self.spoiled.extend(between.map(|(member, _)| (id.clone(), member.clone())));
+                self.spoiled.remove(&(id.clone(), user.clone()));
                 self.write(&id, &user, |subscription| subscription.key = Some(key));
                 self.touch(&id);
             }
