@@ -2,7 +2,8 @@
 //! that does everything in random order, with faults. At the end the faults stop, everybody syncs,
 //! and the promises of `design.md` §7 must hold.
 //!
-//! A failure names its seed; `SIMULATION_SEED=<seed>` repeats it alone.
+//! A failure names its seed; `SIMULATION_SEED=<seed>` repeats it alone, and
+//! `SIMULATION_RUNS` asks for more runs of each plan.
 
 #[cfg(test)]
 #[path = "simulation/server.rs"]
@@ -20,6 +21,8 @@ use world::{Plan, run};
 #[cfg(test)]
 fn simulate(first: u64, runs: u64, plan: Plan) {
     let chosen = std::env::var("SIMULATION_SEED").ok().and_then(|seed| seed.parse().ok());
+    let more = std::env::var("SIMULATION_RUNS").ok().and_then(|runs| runs.parse().ok());
+    let runs = more.unwrap_or(runs);
     let seeds = match chosen {
         Some(seed) => seed..seed + 1,
         None => first..first + runs,
@@ -42,10 +45,10 @@ const OLD: Plan = Plan { atomic: false, version: "7.14.0", ..NEW };
 
 #[test]
 fn everybody_gets_every_key_on_a_new_server() {
-    simulate(1, 5, NEW);
+    simulate(1, 3, NEW);
 }
 
 #[test]
 fn everybody_gets_every_key_on_a_server_whose_creators_race() {
-    simulate(101, 5, OLD);
+    simulate(101, 3, OLD);
 }
