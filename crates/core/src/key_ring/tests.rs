@@ -108,3 +108,13 @@ fn a_key_is_kept_once() {
     }
     assert_eq!(ring.by_id[key.id()].len(), 1);
 }
+
+#[test]
+fn a_key_recorded_under_a_foreign_id_does_not_pass_for_the_missing_one() {
+    let (wanted, stale) = (gcm(), gcm());
+    let mut ring = KeyRing::new();
+    ring.insert_old(wanted.id().clone(), stale);
+    assert_eq!(code(ring.decrypt(&says(&wanted, "hello"))), Code::NoRoomKey);
+    ring.set_current(Arc::clone(&wanted));
+    assert_eq!(ring.decrypt(&says(&wanted, "hello")).unwrap().msg, "hello");
+}

@@ -327,11 +327,12 @@ impl Executor {
         let mut context = Context::from_waker(Waker::noop());
         loop {
             self.flows.extend(std::mem::take(&mut self.host.desk().spawned));
-            let before = self.flows.len();
-            // A flow that ends may be what another waits for: go round until none ends.
+            let before = (self.flows.len(), self.host.desk().effects.len());
+            // What a flow does may be what another waits for: go round until nothing moves.
             self.flows.retain_mut(|flow| flow.as_mut().poll(&mut context).is_pending());
-            if self.flows.len() == before && self.host.desk().spawned.is_empty() {
-                return std::mem::take(&mut self.host.desk().effects);
+            let desk = &mut *self.host.desk();
+            if (self.flows.len(), desk.effects.len()) == before && desk.spawned.is_empty() {
+                return std::mem::take(&mut desk.effects);
             }
         }
     }

@@ -43,6 +43,8 @@ pub(super) struct Room {
     old_keys_of: Option<Option<String>>,
     /// The wrapped key that was opened last: opening is slow, and rounds are many.
     opened: Option<String>,
+    /// The id of the key for which the server was asked who lacks it.
+    pub(super) served: Option<String>,
 }
 
 /// What is kept of a room: `room/<id>`.
@@ -133,6 +135,12 @@ impl Room {
         let key = self.ring.current()?;
         let named = self.document.as_ref().and_then(|document| document.e2e_key_id.as_deref());
         named.is_none_or(|named| named == key.id().as_str()).then(|| Arc::clone(key))
+    }
+
+    /// Whether the server was asked who lacks the current key.
+    pub(super) fn asked_for_all(&self) -> bool {
+        let current = self.ring.current().map(|key| key.id().as_str());
+        current.is_some() && self.served.as_deref() == current
     }
 
     fn holds(&self, key: &RoomKey) -> bool {
@@ -395,6 +403,7 @@ impl Shared {
             if let Some(subscription) = &mut room.subscription {
                 subscription.key = None;
             }
+            room.opened = None;
             room.asked = 0;
         }
         for id in self.authorized_rooms() {

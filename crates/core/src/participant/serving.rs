@@ -68,6 +68,10 @@ impl Shared {
         let rooms = self.rooms_to_serve(room_id);
         let mut served = 0;
         for batch in rooms.chunks(ROOMS_AT_ONCE) {
+            let asked: Vec<(String, String)> = batch
+                .iter()
+                .filter_map(|id| Some((id.clone(), self.expect_usable(id).ok()?.id().to_string())))
+                .collect();
             let lists: WaitingLists = parse(
                 self.host
                     .get("e2e.fetchUsersWaitingForGroupKey", json!({ "roomIds": batch }))
@@ -90,6 +94,11 @@ impl Shared {
                 }
             }
             served += self.provide(keys).await?;
+            for (id, key_id) in asked {
+                if let Some(room) = self.state().rooms.get_mut(&id) {
+                    room.served = Some(key_id);
+                }
+            }
         }
         Ok(json!({ "served": served }))
     }
@@ -102,7 +111,9 @@ impl Shared {
             let ourselves = waiting.iter().any(|user| user.user_id == self.options.user_id);
             let wanted = match room_id {
                 Some(wanted) => id.as_str() == wanted,
-                None => !waiting.is_empty() && !ourselves,
+                // A reset replaces the queue, and drops from it who had no key yet: for each new
+                // key, the server is asked once whatever the queue says (protocol §3.1).
+                None => (!waiting.is_empty() || !room.asked_for_all()) && !ourselves,
             };
             wanted
                 && room.record.authorized
