@@ -48,7 +48,6 @@ pub enum Value {
 
 /// The numbers that JSON cannot write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "IEEE 754 has no more")]
 pub enum NotFinite {
     /// Not a number.
     NaN,

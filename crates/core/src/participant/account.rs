@@ -53,8 +53,13 @@ impl Account {
         self.identity.clone()
     }
 
-    pub(super) fn revoked(&self) -> bool {
-        matches!(self.record, Some(Record::Revoked { .. }))
+    pub(super) fn expect_not_revoked(&self) -> Result<()> {
+        match self.record {
+            Some(Record::Revoked { .. }) => {
+                Err(Failure::new(Code::IdentityRevoked, "the identity was revoked"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -92,14 +97,7 @@ impl Shared {
             state.account.identity = identity.map(Arc::new);
             state.account.record = Some(record);
         }
-        self.identity_unless_absent()
-    }
-
-    fn identity_unless_absent(&self) -> Result<()> {
-        if self.state().account.revoked() {
-            return Err(Failure::new(Code::IdentityRevoked, "the identity was revoked"));
-        }
-        Ok(())
+        self.state().account.expect_not_revoked()
     }
 
     /// The four cases of protocol §10, and what two replicas that start at once make of them.

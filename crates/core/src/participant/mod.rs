@@ -163,9 +163,7 @@ impl Shared {
 
     fn identity(&self) -> Result<Arc<Identity>> {
         let state = self.state();
-        if state.account.revoked() {
-            return Err(Failure::new(Code::IdentityRevoked, "the identity was revoked"));
-        }
+        state.account.expect_not_revoked()?;
         state.account.identity().ok_or_else(|| {
             Failure::new(
                 Code::InvalidArgument,

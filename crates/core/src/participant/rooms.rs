@@ -212,12 +212,9 @@ impl Shared {
             }
         }
         self.save_room(id).await?;
-        let (event, action) = match authorized {
-            true => ("roomAuthorized", "roomAuthorized"),
-            false => ("roomDeauthorized", "roomDeauthorized"),
-        };
+        let event = if authorized { "roomAuthorized" } else { "roomDeauthorized" };
         self.host.emit(event, json!({ "roomId": id }));
-        self.audit(action, json!({ "roomId": id })).await
+        self.audit(event, json!({ "roomId": id })).await
     }
 
     pub(super) fn authorized_rooms(&self) -> Vec<String> {
