@@ -94,6 +94,13 @@ describe.each(['7.0', '8.8'] as const)('in a workspace of version %s', (version)
     expect(workspace.user(bot._id).e2e).toEqual(keys);
   });
 
+  test('the id of one room, not in a list, is not taken for all rooms', async () => {
+    expect(await codeOf(() => participate({ rooms: rid as 'all' }))).toBe(
+      'ERR_E2EE_INVALID_ARGUMENT',
+    );
+    expect(workspace.user(bot._id).e2e).toBeUndefined();
+  });
+
   test('a failed fetch never makes keys', async () => {
     workspace.faults.rest('e2e.fetchMyKeys', { kind: 'status', status: 400 });
     expect(await codeOf(() => participate())).toBe('ERR_E2EE_WORKSPACE');

@@ -82,8 +82,17 @@ impl fmt::Debug for Options {
 pub enum Rooms {
     /// These.
     Listed(Vec<String>),
-    /// The text `all`: every encrypted room that the account is in.
-    All(String),
+    /// Every encrypted room that the account is in.
+    All(All),
+}
+
+/// The text `all`, and no other: the id of one room must not be taken for it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum All {
+    /// `all`.
+    All,
 }
 
 fn yes() -> bool {
