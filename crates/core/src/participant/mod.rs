@@ -19,6 +19,8 @@ mod messages;
 mod rooms;
 mod serving;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -27,6 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand_core::CryptoRng;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -210,6 +213,26 @@ impl Shared {
     }
 }
 
+/// What an input is, where the rest of it cannot be read. Not an enum with members: those are
+/// read whole before their tag is looked at, however deep they nest.
+#[derive(Deserialize)]
+struct InputHead {
+    input: InputKind,
+    id: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum InputKind {
+    Command,
+    Answer,
+    Event,
+}
+
+fn unknown_form() -> Failure {
+    Failure::new(Code::Workspace, "what the server sent is not of the known form")
+}
+
 /// A participant of one account. See the module's documentation.
 pub struct Participant {
     shared: Arc<Shared>,
@@ -243,17 +266,55 @@ impl Participant {
         Ok(Self::new(vault, options, rng))
     }
 
-    /// [`Participant::step`] with inputs and effects as JSON text of lists.
+    /// [`Participant::step`] with inputs and effects as JSON text of lists. An input of no known
+    /// form fails alone: a command ends with [`Code::InvalidArgument`], the effect whose answer it
+    /// was with [`Code::Workspace`], an event is told as an error.
     ///
     /// # Errors
-    /// [`ParticipantError::Inputs`]: none of the inputs was taken.
+    /// [`ParticipantError::Inputs`]: this is no list of inputs, and none was taken.
     pub fn step_text(
         &mut self,
         now: u64,
         inputs: &str,
     ) -> std::result::Result<String, ParticipantError> {
-        let inputs = crate::ejson::from_str(inputs).map_err(|_| ParticipantError::Inputs)?;
+        let inputs = match crate::ejson::from_str(inputs) {
+            Ok(inputs) => inputs,
+            Err(_) => self.readable(inputs)?,
+        };
         serde_json::to_string(&self.step(now, inputs)).map_err(|_| ParticipantError::Inputs)
+    }
+
+    /// The inputs that can be read; the others have failed.
+    fn readable(&self, inputs: &str) -> std::result::Result<Vec<Input>, ParticipantError> {
+        let texts: Vec<&RawValue> =
+            serde_json::from_str(inputs).map_err(|_| ParticipantError::Inputs)?;
+        let mut readable = Vec::with_capacity(texts.len());
+        for text in texts {
+            if let Ok(input) = crate::ejson::from_str(text.get()) {
+                readable.push(input);
+                continue;
+            }
+            let InputHead { input, id } =
+                serde_json::from_str(text.get()).map_err(|_| ParticipantError::Inputs)?;
+            let host = &self.executor.host;
+            match (input, id) {
+                (InputKind::Command, Some(id)) => host.done(
+                    id,
+                    Outcome::Error(Failure::new(
+                        Code::InvalidArgument,
+                        "an argument is missing or of a wrong type",
+                    )),
+                ),
+                (InputKind::Answer, Some(id)) => {
+                    readable.push(Input::Answer { id, outcome: Outcome::Error(unknown_form()) });
+                }
+                (InputKind::Event, _) => {
+                    host.emit("error", json!({ "roomId": "", "error": unknown_form() }));
+                }
+                (_, None) => return Err(ParticipantError::Inputs),
+            }
+        }
+        Ok(readable)
     }
 
     /// Takes what came, at `now` milliseconds since 1970, and returns what is to be done.
