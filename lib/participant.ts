@@ -452,7 +452,7 @@ export class Participant extends EventEmitter {
     this.#input(JSON.stringify({ input: 'event', event }));
     // For good: nothing will connect again by itself.
     if (event.type === 'disconnected' && event.error && this.listenerCount('error') > 0) {
-      this.emit('error', { roomId: '', error: event.error });
+      this.#emit('error', { roomId: '', error: event.error });
     }
   }
 
@@ -550,11 +550,22 @@ export class Participant extends EventEmitter {
         this.#untold = data as ParticipantEvents['passphrase'];
         this.#tellPassphrase();
       } else if (event !== 'error' || this.listenerCount('error') > 0) {
-        this.emit(event, carried);
+        this.#emit(event, carried);
       }
     };
     if (this.#early) this.#early.push(tell);
     else tell();
+  }
+
+  /** What a listener throws becomes an uncaught exception, and ends nothing that is under way. */
+  #emit(event: string, data: unknown): void {
+    try {
+      this.emit(event, data);
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
   }
 
   /** A passphrase that nobody has heard yet; the core keeps it until somebody has. */
@@ -564,7 +575,7 @@ export class Participant extends EventEmitter {
     const untold = this.#untold;
     if (untold === undefined || this.listenerCount('passphrase') === 0 || this.#closed) return;
     this.#untold = undefined;
-    this.emit('passphrase', untold);
+    this.#emit('passphrase', untold);
     this.#command({ command: 'passphraseTold' }).catch(() => undefined);
   }
 
@@ -574,7 +585,7 @@ export class Participant extends EventEmitter {
         () => this.#closed || this.#pollAfter(ms),
         (error) => {
           if (this.#closed) return;
-          if (this.listenerCount('error') > 0) this.emit('error', { roomId: '', error });
+          if (this.listenerCount('error') > 0) this.#emit('error', { roomId: '', error });
           this.#pollAfter(ms);
         },
       );
