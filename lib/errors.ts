@@ -27,6 +27,7 @@
  * - `ERR_E2EE_STORE_REKEYED`: the store got a new data key from elsewhere; open it again
  * - `ERR_E2EE_STORE_IO`: the operating system refused to read or write the store
  * - `ERR_E2EE_ROOM_NOT_AUTHORIZED`: the room is not authorised: neither read nor sent to nor given keys
+ * - `ERR_E2EE_NOT_A_MEMBER`: the account is not in the room any more
  * - `ERR_E2EE_IDENTITY_REVOKED`: the identity was revoked; the participant does nothing any more
  * - `ERR_E2EE_OUTBOX_FULL`: too many messages wait to be sent in this room
  * - `ERR_E2EE_EXPIRED`: a message waited longer than it may, and was not sent
@@ -57,6 +58,7 @@ export type E2eeErrorCode =
   | 'ERR_E2EE_STORE_REKEYED'
   | 'ERR_E2EE_STORE_IO'
   | 'ERR_E2EE_ROOM_NOT_AUTHORIZED'
+  | 'ERR_E2EE_NOT_A_MEMBER'
   | 'ERR_E2EE_IDENTITY_REVOKED'
   | 'ERR_E2EE_OUTBOX_FULL'
   | 'ERR_E2EE_EXPIRED'

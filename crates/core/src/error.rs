@@ -56,6 +56,8 @@ pub enum Code {
     InvalidArgument,
     /// The room is not authorised: it is neither read nor sent to nor given keys.
     RoomNotAuthorized,
+    /// The account is not in the room any more.
+    NotAMember,
     /// The identity was revoked; the participant does nothing any more.
     IdentityRevoked,
     /// The workspace refused, or answered something unknown.
@@ -92,6 +94,7 @@ impl Code {
             Self::Closed => "ERR_E2EE_CLOSED",
             Self::InvalidArgument => "ERR_E2EE_INVALID_ARGUMENT",
             Self::RoomNotAuthorized => "ERR_E2EE_ROOM_NOT_AUTHORIZED",
+            Self::NotAMember => "ERR_E2EE_NOT_A_MEMBER",
             Self::IdentityRevoked => "ERR_E2EE_IDENTITY_REVOKED",
             Self::Workspace => "ERR_E2EE_WORKSPACE",
             Self::OutboxFull => "ERR_E2EE_OUTBOX_FULL",

@@ -183,6 +183,12 @@ impl Failure {
         self.code == code.as_str()
     }
 
+    /// No answer, or none for now.
+    pub(super) fn is_passing(&self) -> bool {
+        self.code == Code::Workspace.as_str()
+            && self.status.is_none_or(|status| status == 429 || status >= 500)
+    }
+
     /// Whether the workspace refused with this code of its own.
     pub(super) fn is_workspace(&self, error_type: &str) -> bool {
         self.error_type.as_deref() == Some(error_type)
@@ -207,7 +213,7 @@ struct Desk {
     spawned: Vec<Flow>,
 }
 
-type Flow = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) type Flow = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What flows hold to reach the outside.
 #[derive(Clone, Default)]

@@ -158,7 +158,7 @@ impl Shared {
             WorkspaceEvent::Subscription { action, subscription } => {
                 let id = text(&subscription, "rid").unwrap_or_default().to_owned();
                 match action.as_str() {
-                    "removed" => self.see_left(&id),
+                    "removed" => self.see_left(&id, &subscription),
                     _ => self.see_subscription(&subscription),
                 }
                 (id.clone(), self.changed(&id).await)
@@ -500,7 +500,7 @@ impl Shared {
                 Failure::new(Code::Expired, "the message waited too long and was not sent");
             return Some(Outcome::Error(failure));
         }
-        if let Err(failure) = self.expect_authorized(id) {
+        if let Err(failure) = self.expect_authorized(id).and_then(|()| self.expect_member(id)) {
             return Some(Outcome::Error(failure));
         }
         let key = self.expect_usable(id).ok()?;
@@ -631,6 +631,7 @@ impl Shared {
     }
 
     async fn expect_encrypted(self: &Arc<Self>, id: &str) -> Result<()> {
+        self.expect_member(id)?;
         let known = self.state().rooms.get(id).and_then(|room| room.document.clone());
         if known.is_none() {
             self.refresh_room(id).await?;

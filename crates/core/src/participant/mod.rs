@@ -382,7 +382,7 @@ impl Shared {
             Command::Fingerprint { user_id } => self.fingerprint(user_id.as_deref()).await,
             Command::Pin { user_id, fingerprint } => self.pin(&user_id, &fingerprint).await,
             Command::AuditTrail => self.audit_trail().await,
-            Command::Pins => Ok(json!(self.state().pins)),
+            Command::Pins => Ok(self.pins()),
         }
     }
 }
