@@ -24,6 +24,7 @@ export {
 } from './message';
 export {
   type AuditEntry,
+  type AuditFilter,
   type DecryptedMessage,
   type EncryptedRoomKey,
   type ImportReport,

@@ -7,7 +7,7 @@ import { E2eeError, type E2eeErrorCode, guard, guardAsync } from './errors';
 import { decryptFileStream, encryptFileStream } from './file';
 import type { MessageAttachment, MessageContent } from './message';
 import { native } from './native';
-import type { RecordStore } from './store';
+import type { Claim, RecordStore } from './store';
 import { coreOf } from './vault';
 import type { Workspace, WorkspaceEvent } from './workspace';
 
@@ -137,7 +137,11 @@ type Effect = { id: number } & (
     }
   | { effect: 'call'; name: string; params: unknown[] }
   | { effect: 'load'; prefix: string }
-  | { effect: 'commit'; changes: { name: string; expected: number; data: string | null }[] }
+  | {
+      effect: 'commit';
+      changes: { name: string; expected: number; data: string | null }[];
+      claims: Claim[];
+    }
   | { effect: 'claim'; name: string; ttl: number }
   | { effect: 'sleep'; ms: number }
 );
@@ -407,9 +411,14 @@ export class Participant extends EventEmitter {
     await this.#command({ command: 'revokeIdentity' });
   }
 
-  /** What was read, sent, given and to whom, oldest first: never content. */
-  async auditTrail(): Promise<AuditEntry[]> {
-    return (await this.#command({ command: 'auditTrail' })) as AuditEntry[];
+  /**
+   * What was read, sent, given and to whom, oldest first: never content. Only what fits the filter
+   * is held in memory.
+   *
+   * @throws E2eeError (rejects) with `ERR_E2EE_INVALID_ARGUMENT`, or a code of the store.
+   */
+  async auditTrail(filter: AuditFilter = {}): Promise<AuditEntry[]> {
+    return (await this.#command({ command: 'auditTrail', filter })) as AuditEntry[];
   }
 
   /** Public keys of other people, as this participant has seen and trusts them. */
@@ -526,6 +535,7 @@ export class Participant extends EventEmitter {
             expected,
             data: data === null ? null : Buffer.from(data, 'base64'),
           })),
+          effect.claims,
         );
       case 'claim':
         return this.#store.claim(effect.name, effect.ttl);
@@ -602,6 +612,22 @@ export class Participant extends EventEmitter {
     for (const { reject } of this.#callers.values()) reject(closed);
     this.#callers.clear();
   }
+}
+
+/** Which lines of the audit trail are wanted; all, unless told otherwise. */
+export interface AuditFilter {
+  /** Lines about this room. */
+  roomId?: string;
+  /** Lines of this action: `read`, `sent`, … */
+  action?: string;
+  /** Lines about this user. */
+  userId?: string;
+  /** Lines from this time on, in milliseconds since 1970. Reading costs less where it is given. */
+  since?: number;
+  /** Lines up to this time, in milliseconds since 1970. */
+  until?: number;
+  /** The newest of them, at most so many. */
+  limit?: number;
 }
 
 /** A line of the audit trail. */

@@ -1,4 +1,5 @@
-//! Messages in and out, and the outbox (design §7: never in clear, once, in order).
+//! Messages out, the outbox, and what the workspace tells (design §7: never in clear, once, in
+//! order).
 
 use std::sync::Arc;
 
@@ -9,7 +10,6 @@ use serde_json::{Value, json};
 use super::Shared;
 use super::host::{Failure, Outcome, Result};
 use super::rooms::Document;
-use super::store::parse;
 use crate::ejson;
 use crate::error::Code;
 use crate::message::{EncryptedContent, MessageContent, encrypted_content_of, overlay};
@@ -19,8 +19,6 @@ use crate::room_key::RoomKey;
 const MAX_WAITING: usize = 1000;
 /// How long a message waits for its key or a connection, in milliseconds, unless told otherwise.
 const DEADLINE: u64 = 10 * 60 * 1000;
-/// How long a handled message stays claimed, in milliseconds.
-const CLAIM_TTL: u64 = 7 * 24 * 60 * 60 * 1000;
 /// The alphabet of Rocket.Chat's ids, whose characters people do not mistake for each other.
 const ID_ALPHABET: &[u8] = b"23456789ABCDEFGHJKLMNPQRSTWXYZabcdefghijkmnopqrstuvwxyz";
 
@@ -153,7 +151,8 @@ impl Shared {
         let (room_id, outcome) = match event {
             WorkspaceEvent::Message { message } => {
                 let id = text(&message, "rid").unwrap_or_default().to_owned();
-                (id.clone(), self.receive(&id, message).await)
+                self.receive(&id, message);
+                (id, Ok(()))
             }
             WorkspaceEvent::Subscription { action, subscription } => {
                 let id = text(&subscription, "rid").unwrap_or_default().to_owned();
@@ -219,111 +218,6 @@ impl Shared {
         }
     }
 
-    /// Takes one message of an authorised room: in order, once, and never our own.
-    pub(super) async fn receive(self: &Arc<Self>, id: &str, message: Value) -> Result<()> {
-        if self.expect_authorized(id).is_err() || !is_encrypted(&message) {
-            return Ok(());
-        }
-        if message.pointer("/u/_id").and_then(Value::as_str) == Some(&self.options.user_id) {
-            return Ok(());
-        }
-        self.alone(format!("receive/{id}"), async {
-            match self.decrypt(&message) {
-                Ok(decrypted) => self.deliver(id, &message, decrypted).await,
-                Err(failure) => {
-                    // A message that waits for its key is told once, however often it is seen.
-                    if failure.is(Code::NoRoomKey) && !self.remember(id, message.clone()) {
-                        return Ok(());
-                    }
-                    let message_id = message.get("_id");
-                    let data = json!({ "roomId": id, "messageId": message_id, "error": failure });
-                    self.host.emit("undecryptable", data);
-                    Ok(())
-                }
-            }
-        })
-        .await
-    }
-
-    async fn deliver(&self, id: &str, message: &Value, decrypted: Value) -> Result<()> {
-        let message_id = text(message, "_id").unwrap_or_default();
-        // An edited message is another one to handle; the time of the edit tells them apart.
-        let edited = message.get("editedAt").map(Value::to_string).unwrap_or_default();
-        if self.host.claim(format!("message/{message_id}/{edited}"), CLAIM_TTL).await? {
-            self.host.emit("message", decrypted);
-            self.audit("read", json!({ "roomId": id, "messageId": message_id })).await?;
-        }
-        Ok(())
-    }
-
-    /// Tries the messages that came before their key, and lets the outbox go on.
-    pub(super) async fn retry_pending(self: &Arc<Self>, id: &str) {
-        let pending = match self.state().rooms.get_mut(id) {
-            Some(room) => std::mem::take(&mut room.pending),
-            None => return,
-        };
-        for message in pending {
-            let shared = Arc::clone(self);
-            let id = id.to_owned();
-            self.host.spawn(async move {
-                if let Err(failure) = shared.receive(&id, message).await {
-                    shared.trouble(&id, &failure);
-                }
-            });
-        }
-        let shared = Arc::clone(self);
-        let id = id.to_owned();
-        self.host.spawn(async move { shared.flush(&id).await });
-    }
-
-    /// Reads the messages of a room that came since the last round.
-    pub(super) async fn fetch_messages(self: &Arc<Self>, id: &str) -> Result<()> {
-        let name = format!("seen/{id}");
-        let seen = self.load::<Value>(&name).await?;
-        let seen = seen.into_iter().find(|(found, _)| *found == name);
-        let since = match seen.as_ref().and_then(|(_, seen)| text(seen, "lastUpdate")) {
-            Some(since) => since.to_owned(),
-            // History is the application's to ask for: from now on it is told.
-            None => {
-                let now = super::serving::iso(self.host.now());
-                return self.save_seen(&name, &now).await;
-            }
-        };
-        let body = self
-            .host
-            .get("chat.syncMessages", json!({ "roomId": id, "lastUpdate": since }))
-            .await?;
-        let mut updated: Vec<Value> =
-            body.pointer("/result/updated").cloned().map(parse).transpose()?.unwrap_or_default();
-        updated.sort_by_cached_key(|message| text(message, "ts").map(str::to_owned));
-        let latest = updated.iter().filter_map(|message| text(message, "_updatedAt")).max();
-        let latest = latest.map(str::to_owned);
-        for message in updated {
-            self.receive(id, message).await?;
-        }
-        let waiting = match self.state().rooms.get_mut(id) {
-            Some(room) => {
-                room.stale = false;
-                !room.pending.is_empty()
-            }
-            None => false,
-        };
-        match latest {
-            // What waits for a key is read again after a restart, so the mark stays before it.
-            Some(latest) if latest > since && !waiting => self.save_seen(&name, &latest).await,
-            _ => Ok(()),
-        }
-    }
-
-    async fn save_seen(&self, name: &str, last_update: &str) -> Result<()> {
-        let ours = json!({ "lastUpdate": last_update });
-        self.write(name, ours, |theirs: Value, ours| {
-            if text(&theirs, "lastUpdate") > text(&ours, "lastUpdate") { theirs } else { ours }
-        })
-        .await
-        .map(drop)
-    }
-
     /// Decrypts messages that the application brings; each has an outcome of its own.
     pub(super) fn decrypt_all(&self, messages: Vec<Value>) -> Result<Value> {
         self.identity()?;
@@ -334,7 +228,7 @@ impl Shared {
         Ok(outcomes.collect())
     }
 
-    fn decrypt(&self, message: &Value) -> Result<Value> {
+    pub(super) fn decrypt(&self, message: &Value) -> Result<Value> {
         let id = text(message, "rid").unwrap_or_default();
         self.expect_authorized(id)?;
         let not_encrypted =
@@ -717,10 +611,10 @@ fn is_passing(failure: &Failure) -> bool {
 }
 
 /// `t` alone tells (protocol §4.1).
-fn is_encrypted(message: &Value) -> bool {
+pub(super) fn is_encrypted(message: &Value) -> bool {
     matches!(text(message, "t"), Some("e2e" | "message_pinned_e2e"))
 }
 
-fn text<'a>(value: &'a Value, member: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(value: &'a Value, member: &str) -> Option<&'a str> {
     value.get(member)?.as_str()
 }

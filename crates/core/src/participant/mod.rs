@@ -9,12 +9,16 @@
 //! | `account` | the user's key pair: found, made, published (protocol §2.3, §10) |
 //! | `rooms` | room keys: suggested, accepted, created, reset, waited for (§3) |
 //! | `serving` | keys for members who wait (§3.2), and whom to trust with them |
-//! | `messages` | messages in and out, the outbox |
+//! | `incoming` | messages that come in: claimed, told, acknowledged |
+//! | `messages` | messages out, the outbox |
+//! | `audit` | the audit trail |
 //! | `store` | sealed records |
 //! | `host` | effects, answers, and what runs the flows |
 
 mod account;
+mod audit;
 mod host;
+mod incoming;
 mod messages;
 mod rooms;
 mod serving;
@@ -37,7 +41,8 @@ use crate::error::Code;
 use crate::identity::Identity;
 use crate::vault::Vault;
 
-pub use host::{Change, Effect, Failure, Input, Outcome, Request};
+pub use audit::AuditFilter;
+pub use host::{Change, Claim, Effect, Failure, Input, Outcome, Request};
 pub use messages::{OutgoingMessage, UploadedFile, WorkspaceEvent};
 
 use host::{Executor, Host, Result};
@@ -133,7 +138,7 @@ pub enum Command {
     Fingerprint { user_id: Option<String> },
     Pin { user_id: String, fingerprint: String },
     Pins,
-    AuditTrail,
+    AuditTrail { filter: AuditFilter },
 }
 
 impl fmt::Debug for Command {
@@ -158,6 +163,9 @@ struct State {
     pins: BTreeMap<String, serving::Pin>,
     versions: store::Versions,
     cursors: rooms::Cursors,
+    known: incoming::Known,
+    /// Lines of the audit trail that were made, to keep their order.
+    audited: u32,
     /// The server's version, once it was asked for.
     version: Option<(u32, u32)>,
     /// What only one flow may do at a time.
@@ -190,26 +198,6 @@ impl Shared {
         let result = work.await;
         self.state().busy.remove(&what);
         result
-    }
-
-    /// A line of the audit trail: who did what with which room, never content.
-    async fn audit(&self, action: &str, details: Value) -> Result<()> {
-        let mut salt = [0; 8];
-        self.rng().fill_bytes(&mut salt);
-        let now = self.host.now();
-        // Names sort by time, and no two processes choose the same one.
-        let name = format!("audit/{now:015}-{}", hex::encode(salt));
-        let line = json!({
-            "ts": now, "appId": self.options.app_id, "action": action, "details": details,
-        });
-        self.write(&name, line, |_, ours| ours).await.map(drop)
-    }
-
-    /// The audit trail, oldest first.
-    async fn audit_trail(&self) -> Result<Value> {
-        let mut lines = self.load::<Value>("audit/").await?;
-        lines.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Ok(lines.into_iter().map(|(_, line)| line).collect())
     }
 }
 
@@ -381,13 +369,27 @@ impl Shared {
             Command::RevokeIdentity => self.revoke().await,
             Command::Fingerprint { user_id } => self.fingerprint(user_id.as_deref()).await,
             Command::Pin { user_id, fingerprint } => self.pin(&user_id, &fingerprint).await,
-            Command::AuditTrail => self.audit_trail().await,
+            Command::AuditTrail { filter } => self.audit_trail(&filter).await,
             Command::Pins => Ok(self.pins()),
         }
     }
 }
 
-/// Server time in a document: ISO text over REST, EJSON over DDP.
+/// Server time in a document, in milliseconds since 1970: ISO text over REST, EJSON over DDP.
+fn millis_of(value: Option<&Value>) -> Option<u64> {
+    use time::OffsetDateTime;
+    use time::format_description::well_known::Rfc3339;
+    let value = value?;
+    match value.as_str() {
+        Some(text) => {
+            let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+            u64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
+        }
+        None => value.get("$date")?.as_u64(),
+    }
+}
+
+/// Server time in a document of the REST API, as it came.
 fn time_of(value: Option<&Value>) -> Option<String> {
     value?.as_str().map(str::to_owned)
 }

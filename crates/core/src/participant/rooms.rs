@@ -37,6 +37,7 @@ pub(super) struct Room {
     /// Messages that came before their key.
     pub(super) pending: Vec<Value>,
     pub(super) outbox: Vec<super::messages::Waiting>,
+    pub(super) incoming: super::incoming::Incoming,
     /// Whether there may be messages that were not read yet.
     pub(super) stale: bool,
     asked: u64,
@@ -884,7 +885,7 @@ impl Shared {
     }
 
     /// Major and minor version of the server; asked once. One that hides it is taken as current.
-    async fn server_version(&self) -> Result<(u32, u32)> {
+    pub(super) async fn server_version(&self) -> Result<(u32, u32)> {
         if let Some(version) = self.state().version {
             return Ok(version);
         }
