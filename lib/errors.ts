@@ -101,6 +101,12 @@ export class E2eeError extends Error {
   }
 }
 
+/** Also of errors of the package's other build: a workspace or a store may be made by either. */
+export function isE2eeError(error: unknown): error is E2eeError {
+  const { name, code } = Object(error) as { name?: unknown; code?: unknown };
+  return name === 'E2eeError' && typeof code === 'string' && code.startsWith('ERR_E2EE_');
+}
+
 /** Runs a call into the binding, whose plain errors carry the core's code. */
 export function guard<T>(call: () => T): T {
   try {

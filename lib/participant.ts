@@ -1,9 +1,8 @@
-import { EventEmitter, on } from 'events';
-import { Readable } from 'stream';
-import { pipeline } from 'stream/promises';
+import { EventEmitter } from 'events';
+import { Readable, promises as streams } from 'stream';
 import type { Participant as NativeParticipant } from '../binding';
 import { fromEjson, toEjson, toJson } from './ejson';
-import { E2eeError, type E2eeErrorCode, guard, guardAsync } from './errors';
+import { E2eeError, type E2eeErrorCode, guard, guardAsync, isE2eeError } from './errors';
 import { decryptFileStream, encryptFileStream } from './file';
 import type { MessageAttachment, MessageContent } from './message';
 import { native } from './native';
@@ -201,11 +200,11 @@ export class Participant extends EventEmitter {
       await participant.#stop();
       throw error;
     }
-    setImmediate(() => {
+    setTimeout(() => {
       const early = participant.#early ?? [];
       participant.#early = undefined;
       for (const tell of early) tell();
-    });
+    }, 0);
     return participant;
   }
 
@@ -217,7 +216,7 @@ export class Participant extends EventEmitter {
     const core = { appId, userId: workspace.userId, passphrase, rooms, distributeKeys };
     this.#core = guard(() => new native.Participant(coreOf(store.vault), JSON.stringify(core)));
     this.on('newListener', (event) => {
-      if (event === 'passphrase') setImmediate(() => this.#tellPassphrase());
+      if (event === 'passphrase') setTimeout(() => this.#tellPassphrase(), 0);
     });
   }
 
@@ -279,7 +278,7 @@ export class Participant extends EventEmitter {
       size += chunk.length;
     });
     const fileName = encrypted.name ?? 'file';
-    const upload = pipeline(counted, encrypted);
+    const upload = streams.pipeline(counted, encrypted);
     const [{ body }] = await Promise.all([
       this.#workspace.request({
         method: 'POST',
@@ -318,7 +317,7 @@ export class Participant extends EventEmitter {
     const decrypted = decryptFileStream({ encryption, hashes });
     const source = await this.#workspace.download(title_link);
     // Where either fails, both end; who reads sees the error.
-    pipeline(source, decrypted).catch(() => undefined);
+    streams.pipeline(source, decrypted).catch(() => undefined);
     return decrypted;
   }
 
@@ -437,8 +436,15 @@ export class Participant extends EventEmitter {
 
   /** The messages that arrive from now on, until the participant is closed. */
   async *[Symbol.asyncIterator](): AsyncGenerator<DecryptedMessage> {
-    for await (const [message] of on(this, 'message', { close: ['close'] })) {
-      yield message as DecryptedMessage;
+    const messages = new Readable({ objectMode: true, read: () => undefined });
+    const push = (message: DecryptedMessage) => messages.push(message);
+    const fail = (error: Error) => messages.destroy(error);
+    const end = () => messages.push(null);
+    this.on('message', push).on('error', fail).on('close', end);
+    try {
+      for await (const message of messages) yield message as DecryptedMessage;
+    } finally {
+      this.off('message', push).off('error', fail).off('close', end);
     }
   }
 
@@ -545,8 +551,8 @@ export class Participant extends EventEmitter {
             this.#sleeps.delete(timer);
             resolve();
           }, effect.ms);
-          // Waiting alone must not keep a process alive.
-          timer.unref();
+          // Waiting alone must not keep a process alive. Some hosts' timers are numbers.
+          timer.unref?.();
           this.#sleeps.add(timer);
         });
     }
@@ -663,8 +669,8 @@ function errorOf({ code, message, status, errorType }: Failure): E2eeError {
 }
 
 function failureOf(error: unknown): Failure {
-  if (error instanceof E2eeError) {
-    const { code, message, status, errorType } = error as E2eeError & Partial<Failure>;
+  if (isE2eeError(error)) {
+    const { code, message, status, errorType } = error;
     return { code, message, ...(status && { status }), ...(errorType && { errorType }) };
   }
   return { code: 'ERR_E2EE_INTERNAL', message: 'the workspace or the store failed unexpectedly' };

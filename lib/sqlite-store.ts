@@ -1,7 +1,7 @@
 import { resolve } from 'path';
 import type { SealedRecord as NativeRecord, SqliteFile } from '../binding';
 import { E2eeError, expectText, guard, guardAsync, kindOf } from './errors';
-import { native } from './native';
+import { addon } from './native';
 import {
   type Claim,
   expectBatch,
@@ -158,7 +158,7 @@ export class SqliteStore implements RecordStore {
   async rekey(): Promise<void> {
     const current = await this.#keyRecord();
     await this.#keeper.unwrap(current.data);
-    const next = guard(() => native.Vault.generate());
+    const next = guard(() => addon.Vault.generate());
     const data = await this.#keeper.wrap(next);
     await guardAsync(() => this.#file.rekey(current, data, coreOf(this.#vault), next));
     this.#vault = vaultOf(next);
@@ -183,12 +183,12 @@ export class SqliteStore implements RecordStore {
 }
 
 async function openOrCreate(path: string, timeout: number, keeper: KeyKeeper): Promise<SqliteFile> {
-  const open = () => guardAsync(() => native.SqliteFile.open(path, timeout));
+  const open = () => guardAsync(() => addon.SqliteFile.open(path, timeout));
   const found = await open();
   if (found) return found;
-  const record = await keeper.wrap(guard(() => native.Vault.generate()));
+  const record = await keeper.wrap(guard(() => addon.Vault.generate()));
   // Whoever comes second opens what the first one made.
-  await guardAsync(() => native.SqliteFile.create(path, record));
+  await guardAsync(() => addon.SqliteFile.create(path, record));
   const file = await open();
   if (file) return file;
   throw new E2eeError('ERR_E2EE_STORE_IO', 'the store was removed while it was being made');

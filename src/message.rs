@@ -5,10 +5,7 @@ use std::sync::Arc;
 
 use napi::bindgen_prelude::AsyncTask;
 use napi_derive::napi;
-use rocketchat_e2ee::ejson::Value;
-use rocketchat_e2ee::message::{self, EncryptedContent, MessageContent, MessageError};
-use rocketchat_e2ee::{Error, RoomKey as Core};
-use serde_json::value::RawValue;
+use rocketchat_e2ee::message::{self, EncryptedContent, MessageContent};
 
 use crate::error::{Failure, guard};
 use crate::job::{Job, spawn};
@@ -29,7 +26,7 @@ impl RoomKey {
     /// JSON text of the envelope, or a v1 text, in; EJSON text of the content out.
     #[napi]
     pub fn decrypt(&self, content: String) -> Result<String, Failure> {
-        guard(|| decrypt(&self.core, &content))
+        guard(|| Ok(self.core.decrypt(&EncryptedContent::parse(&content)?)?.to_text()))
     }
 
     /// JSON text of a list of envelopes and v1 texts in; out comes EJSON text of a list that has
@@ -37,50 +34,12 @@ impl RoomKey {
     #[napi(ts_return_type = "Promise<string>")]
     pub fn decrypt_many(&self, contents: String) -> AsyncTask<Job<String>> {
         let core = Arc::clone(&self.core);
-        spawn(move || decrypt_many(&core, &contents))
+        spawn(move || Ok(core.decrypt_list(&contents)?))
     }
 }
 
 /// EJSON text of a message document in; JSON text of its envelope out, if it is encrypted.
 #[napi]
 pub fn encrypted_content_of(document: String) -> Result<Option<String>, Failure> {
-    guard(|| {
-        let document = Value::parse(&document)
-            .map_err(|_| MessageError::MalformedEnvelope("the message is not JSON"))?;
-        Ok(message::encrypted_content_of(&document))
-    })
-}
-
-fn decrypt(key: &Core, content: &str) -> Result<String, Error> {
-    Ok(key.decrypt(&EncryptedContent::parse(content)?)?.to_text())
-}
-
-fn decrypt_many(key: &Core, contents: &str) -> Result<String, Error> {
-    let contents: Vec<&RawValue> = serde_json::from_str(contents)
-        .map_err(|_| MessageError::MalformedEnvelope("the list is not JSON"))?;
-    let mut results = String::from("[");
-    for content in contents {
-        if results.len() > 1 {
-            results.push(',');
-        }
-        // A v1 text stands in the list as a JSON string, an envelope as an object.
-        let outcome = match serde_json::from_str::<String>(content.get()) {
-            Ok(text) => decrypt(key, &text),
-            Err(_) => decrypt(key, content.get()),
-        };
-        results.push('[');
-        match outcome {
-            Ok(content) => results.push_str(&content),
-            Err(error) => {
-                let code = error.code().as_str();
-                results.push_str(&format!(
-                    "\"{code}\",{}",
-                    Value::String(error.to_string()).to_text()
-                ));
-            }
-        }
-        results.push(']');
-    }
-    results.push(']');
-    Ok(results)
+    guard(|| Ok(message::encrypted_content_in(&document)?))
 }
