@@ -383,6 +383,13 @@ export interface RecordChange {
 	 */
 	data: Uint8Array | null;
 }
+/** A claim to make or to lengthen together with a commit. */
+export interface Claim {
+	/** 1 to 1,000 characters; not secret. */
+	id: string;
+	/** Milliseconds, at least 1. */
+	ttl: number;
+}
 /**
  * Keeps sealed records. The store's backend sees their names, versions and lengths, and no more.
  *
@@ -406,13 +413,16 @@ export interface RecordStore {
 	 * Writes all changes or none. When the promise resolves, they outlive the process and, in stores
 	 * that outlive it at all, loss of power.
 	 *
+	 * @param claims - made together with the changes, or lengthened where somebody holds them already,
+	 * whoever it is; they outlive what the changes outlive
 	 * @throws E2eeError (rejects) with code `ERR_E2EE_STORE_CONFLICT` when a record has another
 	 * version than expected, `ERR_E2EE_STORE_MISMATCH` when `data` was not sealed by this store's
 	 * vault for its place, `ERR_E2EE_INVALID_ARGUMENT`, or another of the codes for stores.
 	 */
-	commit(batch: readonly RecordChange[]): Promise<void>;
+	commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
 	/**
-	 * Claims `id` for `ttl` milliseconds, among all processes that share the store.
+	 * Claims `id` for `ttl` milliseconds, among all processes that share the store. The claim outlives
+	 * this process; with a loss of power it may go, for all of them.
 	 *
 	 * @param id - 1 to 1,000 characters; not secret
 	 * @param ttl - at least 1
@@ -452,7 +462,7 @@ export declare class MemoryStore implements RecordStore {
 	/** Makes an empty store, with a data key of its own. */
 	static open(): Promise<MemoryStore>;
 	load(prefix: string): Promise<SealedRecord[]>;
-	commit(batch: readonly RecordChange[]): Promise<void>;
+	commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
 	claim(id: string, ttl: number): Promise<boolean>;
 	close(): Promise<void>;
 }
@@ -787,8 +797,13 @@ export declare class Participant extends EventEmitter {
 	importKeys(bundle: string, passphrase: string): Promise<ImportReport>;
 	/** Forgets the private key for good: every later call fails with `ERR_E2EE_IDENTITY_REVOKED`. */
 	revokeIdentity(): Promise<void>;
-	/** What was read, sent, given and to whom, oldest first: never content. */
-	auditTrail(): Promise<AuditEntry[]>;
+	/**
+	 * What was read, sent, given and to whom, oldest first: never content. Only what fits the filter
+	 * is held in memory.
+	 *
+	 * @throws E2eeError (rejects) with `ERR_E2EE_INVALID_ARGUMENT`, or a code of the store.
+	 */
+	auditTrail(filter?: AuditFilter): Promise<AuditEntry[]>;
 	/** Public keys of other people, as this participant has seen and trusts them. */
 	readonly trust: {
 		/** A user's pinned fingerprint, if any; without a user, this account's own. */
@@ -800,6 +815,21 @@ export declare class Participant extends EventEmitter {
 	};
 	/** The messages that arrive from now on, until the participant is closed. */
 	[Symbol.asyncIterator](): AsyncGenerator<DecryptedMessage>;
+}
+/** Which lines of the audit trail are wanted; all, unless told otherwise. */
+export interface AuditFilter {
+	/** Lines about this room. */
+	roomId?: string;
+	/** Lines of this action: `read`, `sent`, … */
+	action?: string;
+	/** Lines about this user. */
+	userId?: string;
+	/** Lines from this time on, in milliseconds since 1970. Reading costs less where it is given. */
+	since?: number;
+	/** Lines up to this time, in milliseconds since 1970. */
+	until?: number;
+	/** The newest of them, at most so many. */
+	limit?: number;
 }
 /** A line of the audit trail. */
 export interface AuditEntry {
@@ -956,7 +986,7 @@ export declare class SqliteStore implements RecordStore {
 	/** @internal */
 	get vault(): Vault;
 	load(prefix: string): Promise<SealedRecord[]>;
-	commit(batch: readonly RecordChange[]): Promise<void>;
+	commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
 	claim(id: string, ttl: number): Promise<boolean>;
 	/**
 	 * Wraps the data key with another secret, of any kind. Records stay as they are, and processes

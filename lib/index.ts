@@ -42,6 +42,7 @@ export { RestWorkspace, type RestWorkspaceOptions } from './rest-workspace';
 export { RoomKey, type RoomKeyAlgorithm } from './room-key';
 export { SqliteStore, type SqliteStoreOptions } from './sqlite-store';
 export type {
+  Claim,
   KeyManagement,
   RecordChange,
   RecordStore,

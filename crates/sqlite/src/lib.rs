@@ -151,10 +151,11 @@ impl Store {
         self.write(|transaction| {
             check_key(transaction, key)?;
             batch.iter().try_for_each(|change| apply(transaction, change))?;
+            let sql = "INSERT INTO claims (id, expires) VALUES (?1, ?2)
+                       ON CONFLICT DO UPDATE SET expires = max(expires, excluded.expires)";
+            let mut lengthen = transaction.prepare(sql).map_err(refused)?;
             claims.iter().try_for_each(|claim| {
-                let sql = "INSERT INTO claims (id, expires) VALUES (?1, ?2)
-                           ON CONFLICT DO UPDATE SET expires = max(expires, excluded.expires)";
-                execute(transaction, sql, params![claim.id, expiry(claim, now)]).map(drop)
+                lengthen.execute(params![claim.id, expiry(claim, now)]).map(drop).map_err(refused)
             })
         })
     }
@@ -176,8 +177,9 @@ impl Store {
             let sql = "DELETE FROM claims WHERE expires <= ?1";
             execute(transaction, sql, [i64::try_from(now).unwrap_or(i64::MAX)])?;
             let sql = "INSERT INTO claims (id, expires) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+            let mut make = transaction.prepare(sql).map_err(refused)?;
             let make = |claim: &Claim| {
-                Ok(execute(transaction, sql, params![claim.id, expiry(claim, now)])? == 1)
+                Ok(make.execute(params![claim.id, expiry(claim, now)]).map_err(refused)? == 1)
             };
             claims.iter().map(make).collect()
         });
@@ -481,7 +483,7 @@ fn execute(
     sql: &str,
     values: impl Params,
 ) -> Result<usize, StoreError> {
-    transaction.prepare_cached(sql).and_then(|mut sql| sql.execute(values)).map_err(refused)
+    transaction.execute(sql, values).map_err(refused)
 }
 
 fn parts(row: &Row<'_>) -> rusqlite::Result<(String, i64, Vec<u8>)> {

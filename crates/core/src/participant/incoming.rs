@@ -27,6 +27,8 @@ const HANDLED: u64 = 7 * DAY;
 const DAY: u64 = 24 * 60 * 60 * 1000;
 /// How long looking whether a message was handled holds it, in milliseconds: as short as can be.
 const LOOK: u64 = 1;
+/// How long after a failure of the store or the server a room is read again, in milliseconds.
+const AFTER_FAILURE: u64 = 15_000;
 /// How often an acknowledgement is tried, within its lease.
 const ATTEMPTS: u32 = 4;
 /// Messages of one room that wait to be read, at most; more are fetched when there is room.
@@ -49,8 +51,12 @@ pub(super) struct Incoming {
     queue: VecDeque<Value>,
     /// Whether a flow reads the queue.
     reading: bool,
-    /// Whether a flow waits for others' leases to run out.
+    /// Whether others had leases when the room was last read.
+    leased: bool,
+    /// Whether a flow waits to fetch what could not be read.
     waiting: bool,
+    /// Whether the store failed: until it works again, the server keeps what comes.
+    failed: bool,
     /// Up to when the room was read, in milliseconds since 1970 by the server's clock.
     mark: Option<u64>,
 }
@@ -96,7 +102,7 @@ impl Shared {
         {
             let mut state = self.state();
             let room = state.rooms.entry(id.to_owned()).or_default();
-            if room.incoming.queue.len() >= MAX_QUEUED {
+            if room.incoming.failed || room.incoming.queue.len() >= MAX_QUEUED {
                 // The server keeps it, and the mark stays before it.
                 room.stale = true;
                 return;
@@ -122,11 +128,12 @@ impl Shared {
                 {
                     let mut state = self.state();
                     let room = state.rooms.entry(id.to_owned()).or_default();
-                    // Fetched again, in order, when the store works again.
                     room.incoming.queue.clear();
+                    room.incoming.failed = true;
                     room.stale = true;
                 }
                 self.trouble(id, &failure);
+                self.fetch_again(id, AFTER_FAILURE);
             }
         }
     }
@@ -155,7 +162,12 @@ impl Shared {
             match leased {
                 true => ours.push(message),
                 // Somebody tells it now, or has just told it, or was killed meanwhile.
-                false => unsettle(&mut settled, message.place),
+                false => {
+                    unsettle(&mut settled, message.place);
+                    if let Some(room) = self.state().rooms.get_mut(id) {
+                        room.incoming.leased = true;
+                    }
+                }
             }
         }
         // Only who has the lease looks, so nobody else's look is taken for an acknowledgement.
@@ -301,8 +313,15 @@ impl Shared {
         self.alone(format!("fetch/{id}"), async {
             self.set_stale(id, false);
             let fetched = self.fetch_pages(id).await;
-            if fetched.is_err() {
-                self.set_stale(id, true);
+            let failed = fetched.is_err();
+            {
+                let mut state = self.state();
+                let room = state.rooms.entry(id.to_owned()).or_default();
+                room.stale |= failed;
+                room.incoming.failed &= failed;
+            }
+            if failed {
+                self.fetch_again(id, AFTER_FAILURE);
             }
             fetched
         })
@@ -323,7 +342,12 @@ impl Shared {
             // History is the application's to ask for: from now on it is told.
             return self.save_mark(id, self.host.now()).await;
         };
-        self.set_mark(id, mark);
+        {
+            let mut state = self.state();
+            let incoming = &mut state.rooms.entry(id.to_owned()).or_default().incoming;
+            incoming.mark = Some(mark);
+            incoming.leased = false;
+        }
         let (mut from, mut count, mut blocked) = (mark.saturating_sub(OVERLAP), PAGE, false);
         loop {
             let page = self.fetch_page(id, from, count).await?;
@@ -350,8 +374,8 @@ impl Shared {
                 (from, count) = (last.max(from.saturating_add(1)), PAGE);
             }
         }
-        if blocked {
-            self.fetch_again(id);
+        if self.state().rooms.get(id).is_some_and(|room| room.incoming.leased) {
+            self.fetch_again(id, LEASE + 1000);
         }
         Ok(())
     }
@@ -396,9 +420,9 @@ impl Shared {
         }
     }
 
-    /// Reads the room again when the leases that others have now have run out: they may have been
-    /// killed. What waits for its key alone is not fetched again, the key's coming is told.
-    fn fetch_again(self: &Arc<Self>, id: &str) {
+    /// Reads the room again after a while: when the store may work again, or the leases of others,
+    /// who may have been killed, have run out.
+    fn fetch_again(self: &Arc<Self>, id: &str, after: u64) {
         {
             let mut state = self.state();
             let Some(room) = state.rooms.get_mut(id) else { return };
@@ -408,7 +432,7 @@ impl Shared {
         }
         let (shared, id) = (Arc::clone(self), id.to_owned());
         self.host.spawn(async move {
-            let _closed = shared.host.sleep(LEASE + 1000).await;
+            let _closed = shared.host.sleep(after).await;
             if let Some(room) = shared.state().rooms.get_mut(&id) {
                 room.incoming.waiting = false;
             }
