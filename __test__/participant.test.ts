@@ -19,7 +19,7 @@ function keptOpen(store: RecordStore): RecordStore {
   return {
     vault: store.vault,
     load: (prefix) => store.load(prefix),
-    commit: (batch) => store.commit(batch),
+    commit: (batch, claims) => store.commit(batch, claims),
     claim: (id, ttl) => store.claim(id, ttl),
     close: async () => undefined,
   };

@@ -31,6 +31,8 @@ export interface Behaviour {
   readonly removedFileAttachments: boolean;
   /** `E2E_Force_Encryption_For_Private_Rooms` exists (2.4). */
   readonly forceEncryptionSetting: boolean;
+  /** `chat.syncMessages` has cursors (4.1: from 7.1); before, `lastUpdate` alone. */
+  readonly syncCursors: boolean;
   /** A 401 is plain text; 2.1 warns that 401 bodies are not always JSON. */
   readonly plainTextUnauthorized: boolean;
 }
@@ -50,6 +52,7 @@ export const BEHAVIOUR: Readonly<Record<Version, Behaviour>> = {
     subscriptionFieldsWithOldRoomKeys: false,
     removedFileAttachments: false,
     forceEncryptionSetting: false,
+    syncCursors: false,
     plainTextUnauthorized: false,
   },
   '8.8': {
@@ -66,6 +69,7 @@ export const BEHAVIOUR: Readonly<Record<Version, Behaviour>> = {
     subscriptionFieldsWithOldRoomKeys: true,
     removedFileAttachments: true,
     forceEncryptionSetting: true,
+    syncCursors: true,
     plainTextUnauthorized: true,
   },
 };
