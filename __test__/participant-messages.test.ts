@@ -159,7 +159,7 @@ describe.each(['7.0', '8.8'] as const)('in a workspace of version %s', (version)
     const id = await ann.say(rid, 'secret');
     await participant.sync();
     workspace.editMessage(id, (message) => {
-      message.reactions = { ':+1:': { usernames: ['ann'] } };
+      Object.assign(message, { reactions: { ':+1:': { usernames: ['ann'] } } });
     });
     await participant.sync();
     await participant.sync();
