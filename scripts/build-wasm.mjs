@@ -81,17 +81,23 @@ const wasm = {
   },
 };
 
-await build({
-  entryPoints: [join(ROOT, 'lib', 'apps-engine.ts')],
-  outfile: join(ROOT, 'apps-engine', 'index.js'),
-  bundle: true,
-  format: 'cjs',
-  platform: 'node',
-  // The Apps-Engine has other modules of Node.js, but not this one.
-  alias: { events: join(ROOT, 'node_modules', 'events') },
-  // What a server compiles an app's files to.
-  target: 'node10',
-  charset: 'utf8',
-  plugins: [wasm],
-  logLevel: 'warning',
-});
+const bundle = (entry, outfile, options) =>
+  build({
+    ...options,
+    entryPoints: [join(ROOT, 'lib', entry)],
+    outfile: join(ROOT, outfile),
+    bundle: true,
+    format: 'cjs',
+    platform: 'node',
+    // The Apps-Engine has other modules of Node.js, but not this one.
+    alias: { events: join(ROOT, 'node_modules', 'events') },
+    // What a server compiles an app's files to.
+    target: 'node10',
+    charset: 'utf8',
+    plugins: [wasm],
+    logLevel: 'warning',
+  });
+
+await bundle('apps-engine.ts', 'apps-engine/index.js');
+// The binding by itself, for tests.
+await bundle('wasm.ts', 'binding.wasm.js', { footer: { js: 'module.exports = native;' } });
