@@ -1,3 +1,5 @@
+export { PersistenceStore, type PersistenceStoreOptions } from './apps-engine/persistence-store';
+export { AppsEngineWorkspace, type AppsEngineWorkspaceOptions } from './apps-engine/workspace';
 export { E2eeError, type E2eeErrorCode } from './errors';
 export {
   decryptFile,
@@ -26,6 +28,7 @@ export {
   type AuditEntry,
   type AuditFilter,
   type DecryptedMessage,
+  type EncryptedMessage,
   type EncryptedRoomKey,
   type ImportReport,
   type OutgoingFile,
