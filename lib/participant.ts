@@ -341,21 +341,18 @@ export class Participant extends EventEmitter {
   }
 
   /**
-   * Takes a message that the application was brought, by a webhook or a hook of an app, in place of
-   * the workspace: decrypted, and handled once among all that share the store.
+   * Takes a message that the application was brought, by a webhook or by a hook of an app, as if
+   * the workspace had told of it: where it is encrypted, in an authorised room and somebody else's,
+   * the event `message` tells it, once among all that share the store; or `undecryptable`.
    *
    * @param message - as REST, DDP or the database has it
    * @param roomKeyId - the room's `e2eKeyId`, where the application was told: where it is another
    * than the one known, the room is read anew
-   * @returns the message; `undefined` where it is not encrypted, in no authorised room, this
-   * account's own, or handled already
-   * @throws E2eeError (rejects) with code `ERR_E2EE_NO_ROOM_KEY` when its key has not come yet: a
-   * later {@link Participant.sync} tells the message by the event `message` once it has; otherwise
-   * with the code of what was wrong with it.
+   * @returns when it was told, or is known not to be told here
+   * @throws E2eeError (rejects) with a code of the store or the workspace.
    */
-  async receiveMessage(message: object, roomKeyId?: string): Promise<DecryptedMessage | undefined> {
-    const command = { command: 'receive', message, keyId: roomKeyId };
-    return ((await this.#command(command)) as DecryptedMessage | null) ?? undefined;
+  async receiveMessage(message: object, roomKeyId?: string): Promise<void> {
+    await this.#command({ command: 'receive', message, keyId: roomKeyId });
   }
 
   /**

@@ -32,7 +32,9 @@ const documents = () =>
   app.documents.map(({ data }) => data as Record<string, never> & { entries: Entry[] });
 type Entry = { turn: number; version: number; data: string };
 const about = (name: string) =>
-  documents().find(({ names }) => names && (names as string[]).includes(name)) as unknown as {
+  documents().find(
+    ({ names }) => names && (names as string[]).includes(`record:${name}`),
+  ) as unknown as {
     format: number;
     names: string[];
     entries: Entry[];
@@ -47,39 +49,41 @@ describe('several instances', () => {
     expect(new Set(keys).size).toBe(1);
   }, 30_000);
 
-  test.each([-1, 0, 3, 15])('lose no update, with steps of up to %d ms', async (latency) => {
-    app.latency = latency;
-    const stores = await Promise.all(Array.from({ length: 4 }, () => open()));
-    const rounds = 6;
-    const count = async (store: RecordStore) => {
-      for (let done = 0; done < rounds; ) {
-        const [found] = await store.load('n/counter');
-        const value = Number((await textOf(store, 'n/counter')) ?? 0);
-        try {
-          await store.commit([put(store, 'n/counter', found?.version ?? 0, String(value + 1))]);
-          done += 1;
-        } catch (error) {
-          // Read in two steps above, so another's text may not fit the version.
-          expect((error as { code: string }).code).toBe('ERR_E2EE_STORE_CONFLICT');
+  test.each([-1, 0, 3, 15])(
+    'lose no update, with steps of up to %d ms',
+    async (latency) => {
+      app.latency = latency;
+      const stores = await Promise.all(Array.from({ length: 4 }, () => open()));
+      const rounds = 6;
+      const count = async (store: RecordStore) => {
+        for (let done = 0; done < rounds; ) {
+          const [found] = await store.load('n/counter');
+          const value = Number((await textOf(store, 'n/counter')) ?? 0);
+          try {
+            await store.commit([put(store, 'n/counter', found?.version ?? 0, String(value + 1))]);
+            done += 1;
+          } catch (error) {
+            // Read in two steps above, so another's text may not fit the version.
+            expect((error as { code: string }).code).toBe('ERR_E2EE_STORE_CONFLICT');
+          }
         }
-      }
-    };
-    await Promise.all(stores.map(count));
-    const [record] = await (stores[0] as RecordStore).load('n/');
-    expect(record?.version).toBe(stores.length * rounds);
-    expect(await textOf(stores[1] as RecordStore, 'n/counter')).toBe(
-      String(stores.length * rounds),
-    );
-  }, 60_000);
+      };
+      await Promise.all(stores.map(count));
+      const [record] = await (stores[0] as RecordStore).load('n/');
+      expect(record?.version).toBe(stores.length * rounds);
+      expect(await textOf(stores[1] as RecordStore, 'n/counter')).toBe(
+        String(stores.length * rounds),
+      );
+    },
+    60_000,
+  );
 
   test('write batches that overlap whole or not at all', async () => {
     app.latency = 2;
     const [one, two] = (await Promise.all([open(), open()])) as [RecordStore, RecordStore];
     for (let round = 0; round < 10; round += 1) {
       const batch = (store: RecordStore, text: string) =>
-        store.commit(
-          ['b/1', 'b/2', 'b/3'].map((name) => put(store, `${name}/${round}`, 0, text)),
-        );
+        store.commit(['b/1', 'b/2', 'b/3'].map((name) => put(store, `${name}/${round}`, 0, text)));
       const outcomes = await Promise.allSettled([batch(one, 'one'), batch(two, 'two')]);
       expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
       const texts = await Promise.all(
@@ -183,7 +187,12 @@ test('accessors of the sandbox, which have every method that one asks for, are t
   const store = await PersistenceStore.open({ read, persistence, appId: 'app', secret: KEY });
   await store.commit([put(store, 'a', 0, 'one')]);
   const reader = { getPersistenceReader: () => read };
-  const again = await PersistenceStore.open({ read: reader, persistence, appId: 'app', secret: KEY });
+  const again = await PersistenceStore.open({
+    read: reader,
+    persistence,
+    appId: 'app',
+    secret: KEY,
+  });
   expect(await textOf(again, 'a')).toBe('one');
 });
 
@@ -230,7 +239,9 @@ describe('hostile persistence', () => {
 
   test('the key record is missing: no other is made', async () => {
     damage(() => {
-      app.documents = app.documents.filter(({ data }) => !JSON.stringify(data).includes('"vault"'));
+      app.documents = app.documents.filter(
+        ({ data }) => !JSON.stringify(data).includes('"record:vault"'),
+      );
     });
     expect(await codeOf(() => open())).toBe('ERR_E2EE_STORE_CORRUPT');
     expect(unchanged()).toBe(true);

@@ -46,6 +46,8 @@ const ROUND_MS = 20_000;
 const RETRY_MS = 30_000;
 /** How long a room that is not known is not looked for again. */
 const LOOK_MS = 60_000;
+/** Messages that cannot be read and whose hook has not asked why, at most. */
+const MAX_FAILURES = 1000;
 /** How long a message of the app's own accord may wait for its key. */
 const GREETING_MS = 7 * 24 * 60 * 60 * 1000;
 
@@ -54,8 +56,10 @@ interface Session {
   readonly participant: Participant;
   readonly store: PersistenceStore;
   readonly workspace: AppsEngineWorkspace;
-  /** Messages that became readable outside {@link AppParticipant.receive}. */
-  readonly late: DecryptedMessage[];
+  /** Messages that were decrypted, and not yet given to the app. */
+  readonly told: DecryptedMessage[];
+  /** By message, why it cannot be read. */
+  readonly failures: Map<string, E2eeError>;
   readonly looked: Map<string, number>;
 }
 
@@ -98,13 +102,12 @@ export class AppParticipant {
     const { participant } = session;
     const roomId = message.room?.id ?? message.roomId ?? '';
     await this.#look(session, roomId);
-    let received: DecryptedMessage | undefined;
-    try {
-      received = await participant.receiveMessage(documentOf(message), keyIdOf(message.room));
-    } catch (error) {
-      if (isE2eeError(error) && error.code === 'ERR_E2EE_NO_ROOM_KEY') return undefined;
-      throw error;
-    }
+    session.failures.delete(message.id ?? '');
+    await participant.receiveMessage(documentOf(message), keyIdOf(message.room));
+    const failure = session.failures.get(message.id ?? '');
+    if (failure !== undefined) throw failure;
+    const place = session.told.findIndex(({ messageId }) => messageId === message.id);
+    const [received] = place < 0 ? [] : session.told.splice(place, 1);
     return received && this.#received(received, session, accessors, message.room);
   }
 
@@ -117,10 +120,13 @@ export class AppParticipant {
    */
   async sync(accessors: AppAccessors): Promise<ReceivedMessage[]> {
     const session = await this.#open(accessors);
-    const { participant, late } = session;
-    await within(ROUND_MS, participant.sync().then(() => participant.settled()));
+    const { participant, told } = session;
+    await within(
+      ROUND_MS,
+      participant.sync().then(() => participant.settled()),
+    );
     const messages: ReceivedMessage[] = [];
-    for (const message of late.splice(0)) {
+    for (const message of told.splice(0)) {
       if (await this.#isOwn(message.userId, accessors)) continue;
       messages.push(this.#received(message, session, accessors));
     }
@@ -281,15 +287,22 @@ async function openSession(
     passphrase,
     rooms,
   });
-  const late: DecryptedMessage[] = [];
-  participant.on('message', (message) => late.push(message));
+  const told: DecryptedMessage[] = [];
+  participant.on('message', (message) => told.push(message));
+  const failures = new Map<string, E2eeError>();
+  participant.on('undecryptable', ({ messageId, error }) => {
+    // One that waits for its key is told again when that has come.
+    if (error.code === 'ERR_E2EE_NO_ROOM_KEY') return;
+    if (failures.size >= MAX_FAILURES) failures.clear();
+    failures.set(messageId, error);
+  });
   if (rooms !== 'all') {
     // What the setting no longer names is no longer read.
     for (const room of await participant.authorizedRooms()) {
       if (!rooms.includes(room)) await participant.deauthorizeRoom(room);
     }
   }
-  return { configuration, participant, store, workspace, late, looked: new Map() };
+  return { configuration, participant, store, workspace, told, failures, looked: new Map() };
 }
 
 /** Another account has a store of its own. */

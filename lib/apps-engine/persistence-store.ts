@@ -2,8 +2,10 @@ import { randomBytes } from 'crypto';
 import { E2eeError, expectText, guard, isE2eeError, kindOf } from '../errors';
 import { native } from '../native';
 import {
+  type Claim,
   expectBatch,
   expectClaim,
+  expectClaims,
   expectPrefix,
   KEY_RECORD,
   keeperOf,
@@ -34,7 +36,7 @@ interface Document {
   id: string;
   /** Whether it counts: until then it announces that somebody is about to write these names. */
   written: boolean;
-  /** The names of what it is about. */
+  /** What it is about: `record:<name>`, `claim:<id>`. */
   names: string[];
   entries: Entry[];
 }
@@ -55,6 +57,8 @@ interface Current extends Entry {
 }
 
 const FORMAT = 1;
+/** Folders of records; those of claims begin otherwise. */
+const RECORDS = 'records/';
 /** How long somebody who announced a write is waited for, and then taken for dead. */
 const PATIENCE_MS = 10_000;
 /** A write that took longer than this from its announcement is given up by its own writer. */
@@ -62,9 +66,6 @@ const OWN_PATIENCE_MS = PATIENCE_MS / 2;
 /** How long a call tries to get its turn. */
 const TURN_MS = 15_000;
 const DAY_MS = 24 * 60 * 60 * 1000;
-
-/** Records of one kind and the other have names of their own. */
-type Kind = 'record' | 'claim';
 
 /**
  * Keeps records in an Apps-Engine app's own persistence, for any number of server instances.
@@ -98,7 +99,7 @@ export class PersistenceStore implements RecordStore {
   static async open(options: PersistenceStoreOptions): Promise<PersistenceStore> {
     const documents = new Documents(options);
     const keeper = keeperOf(options.secret);
-    const found = await documents.current('record', KEY_RECORD);
+    const found = await documents.current(recordOf(KEY_RECORD));
     const record = found ?? (await makeKeyRecord(documents, keeper));
     const vault = vaultOf(await keeper.unwrap(bytesOf(record)));
     return new PersistenceStore(documents, vault);
@@ -128,13 +129,18 @@ export class PersistenceStore implements RecordStore {
     this.#expectOpen();
     const documents = await this.#documents.withPrefix(expectPrefix(prefix));
     return [...currentOf(documents)]
-      .filter(([name, { data }]) => name.startsWith(prefix) && name !== KEY_RECORD && data !== null)
-      .map(([name, entry]) => ({ name, version: entry.version, data: bytesOf(entry) }))
+      .filter(([name, { data }]) => name.startsWith(recordOf(prefix)) && data !== null)
+      .map(([name, entry]) => ({
+        name: name.slice(recordOf('').length),
+        version: entry.version,
+        data: bytesOf(entry),
+      }))
       .sort((a, b) => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)));
   }
 
-  async commit(batch: readonly RecordChange[]): Promise<void> {
+  async commit(batch: readonly RecordChange[], claims: readonly Claim[] = []): Promise<void> {
     this.#expectOpen();
+    const held = expectClaims(claims);
     const changes = expectBatch(batch).map((change) => ({
       ...change,
       data: change.data === null ? null : Buffer.from(change.data),
@@ -142,38 +148,45 @@ export class PersistenceStore implements RecordStore {
     for (const { name, expected, data } of changes) {
       if (data !== null) guard(() => coreOf(this.vault).check(name, expected + 1, data));
     }
-    if (changes.length === 0) return;
-    const names = changes.map(({ name }) => name);
-    for (const folder of new Set(names.map(folderOf))) await this.#list('record', folder);
-    await this.#documents.write('record', names, names.map(folderOf), (current) =>
-      changes.map(({ name, expected, data }) => {
-        const now = current.get(name);
+    const ids = new Map(held.map(({ id, ttl }) => [claimOf(id), ttl]));
+    const names = [...changes.map(({ name }) => recordOf(name)), ...ids.keys()];
+    if (names.length === 0) return;
+    // Claims beside records stay as long as those, so they are in no folder of their day.
+    const folders = new Set(changes.map(({ name }) => folderOf(name)));
+    if (changes.length === 0) folders.add(dayOf(Date.now() + Math.max(...ids.values())));
+    for (const folder of folders) await this.#list(folder);
+    await this.#documents.write(names, [...folders], (current) => {
+      const entries = changes.map(({ name, expected, data }) => {
+        const now = current.get(recordOf(name));
         if ((now === undefined || now.data === null ? 0 : now.version) !== expected) {
           throw new E2eeError(
             'ERR_E2EE_STORE_CONFLICT',
             'a record has another version than expected; nothing was written',
           );
         }
-        return {
-          turn: (now?.turn ?? 0) + 1,
-          version: expected + 1,
-          data: data === null ? null : data.toString('base64'),
-        };
-      }),
-    );
+        const version = expected + 1;
+        return { turn: turnAfter(now), version, data: data?.toString('base64') ?? null };
+      });
+      for (const [id, ttl] of ids) {
+        const now = current.get(id);
+        const expires = Math.max(expiryAfter(ttl), now?.version ?? 0);
+        entries.push({ turn: turnAfter(now), version: expires, data: '' });
+      }
+      return entries;
+    });
   }
 
   async claim(id: string, ttl: number): Promise<boolean> {
     this.#expectOpen();
-    const expires = Math.min(Date.now() + expectClaim(id, ttl), Number.MAX_SAFE_INTEGER);
+    const expires = expiryAfter(expectClaim({ id, ttl }).ttl);
     await this.#sweep();
     const day = dayOf(expires);
-    await this.#list('claim', day);
+    await this.#list(day);
     try {
-      await this.#documents.write('claim', [id], [day], (current) => {
-        const held = current.get(id);
-        if (held !== undefined && held.version > Date.now()) throw new Held();
-        return [{ turn: (held?.turn ?? 0) + 1, version: expires, data: '' }];
+      await this.#documents.write([claimOf(id)], [day], (current) => {
+        const now = current.get(claimOf(id));
+        if (now !== undefined && now.version > Date.now()) throw new Held();
+        return [{ turn: turnAfter(now), version: expires, data: '' }];
       });
       return true;
     } catch (error) {
@@ -187,11 +200,10 @@ export class PersistenceStore implements RecordStore {
   }
 
   /** Makes sure that the folder is found by who lists them all. */
-  async #list(kind: Kind, folder: string): Promise<void> {
-    const name = `${kind}/${folder}`;
-    if (this.#listed.has(name)) return;
-    await this.#documents.list(name);
-    this.#listed.add(name);
+  async #list(folder: string): Promise<void> {
+    if (this.#listed.has(folder)) return;
+    await this.#documents.list(folder);
+    this.#listed.add(folder);
   }
 
   /** Once an hour: claims of days that are over are removed, a day's at a time. */
@@ -199,10 +211,12 @@ export class PersistenceStore implements RecordStore {
     if (Date.now() - this.#swept < DAY_MS / 24) return;
     this.#swept = Date.now();
     // A day more, for instances whose clocks are behind.
-    const today = Math.floor((Date.now() - DAY_MS) / DAY_MS);
-    for (const name of await this.#documents.listed()) {
-      const [kind, day] = name.split('/');
-      if (kind === 'claim' && Number(day) < today) await this.#documents.removeFolder(name);
+    const yesterday = Math.floor(Date.now() / DAY_MS) - 1;
+    for (const folder of await this.#documents.listed()) {
+      const [, day] = /^claims\/(\d+)$/.exec(folder) ?? [];
+      if (day !== undefined && Number(day) < yesterday) {
+        await this.#documents.removeFolder(folder);
+      }
     }
   }
 
@@ -218,14 +232,14 @@ async function makeKeyRecord(
   documents: Documents,
   keeper: ReturnType<typeof keeperOf>,
 ): Promise<Entry> {
-  if ((await documents.listed()).some((name) => name.startsWith('record/'))) {
+  if ((await documents.listed()).some((folder) => folder.startsWith(RECORDS))) {
     throw corrupt('the key record is gone');
   }
   const made = await keeper.wrap(guard(() => native.Vault.generate()));
   const data = Buffer.from(made).toString('base64');
   try {
-    const [written] = await documents.write('record', [KEY_RECORD], [], (current) => {
-      if (current.has(KEY_RECORD)) throw new Held();
+    const [written] = await documents.write([recordOf(KEY_RECORD)], [], (current) => {
+      if (current.size > 0) throw new Held();
       return [{ turn: 1, version: 1, data }];
     });
     if (written !== undefined) return written;
@@ -233,7 +247,7 @@ async function makeKeyRecord(
     if (!(error instanceof Held)) throw error;
   }
   // Whoever comes second opens what the first one made.
-  const record = await documents.current('record', KEY_RECORD);
+  const record = await documents.current(recordOf(KEY_RECORD));
   if (record === undefined) throw corrupt('the key record is gone');
   return record;
 }
@@ -265,7 +279,6 @@ class Documents {
    * with an entry for each name, or throws: nothing is written then.
    */
   async write(
-    kind: Kind,
     names: readonly string[],
     folders: readonly string[],
     decide: (current: Map<string, Current>) => Entry[],
@@ -275,13 +288,19 @@ class Documents {
     const seen = new Map<string, number>();
     for (let attempt = 0; ; attempt += 1) {
       const id = randomBytes(12).toString('hex');
-      const associations = this.#associations(kind, id, names, folders);
+      const associations = this.#associations(id, names, folders);
       const announced = performance.now();
-      const document: Document = { format: FORMAT, id, written: false, names: [...names], entries: [] };
+      const document: Document = {
+        format: FORMAT,
+        id,
+        written: false,
+        names: [...names],
+        entries: [],
+      };
       await this.#io(() => this.#persistence.createWithAssociations(document, associations));
       let entries: Entry[] | undefined;
       try {
-        const found = await this.#turn(kind, names, id, seen, end);
+        const found = await this.#turn(names, id, seen, end);
         if (found !== undefined) entries = decide(currentOf(found));
         if (entries !== undefined && performance.now() - announced < OWN_PATIENCE_MS) {
           const written = { ...document, written: true, entries };
@@ -290,7 +309,7 @@ class Documents {
           await update.then(undefined, () => undefined);
           const stored = (await this.#find(`document/${id}`)).find((stored) => stored.id === id);
           if (stored?.written) {
-            await this.#tidy(kind, names, found ?? [], written).catch(() => undefined);
+            await this.#tidy(names, found ?? [], written).catch(() => undefined);
             return entries;
           }
         }
@@ -310,7 +329,6 @@ class Documents {
    * withdraws (`undefined`); so does whoever comes later, since it sees that announcement.
    */
   async #turn(
-    kind: Kind,
     names: readonly string[],
     id: string,
     seen: Map<string, number>,
@@ -318,7 +336,7 @@ class Documents {
   ): Promise<Document[] | undefined> {
     for (;;) {
       const found: Document[] = [];
-      for (const name of names) found.push(...(await this.#find(`${kind}:${name}`)));
+      for (const name of names) found.push(...(await this.#find(name)));
       if (!found.some((document) => document.id === id)) return undefined;
       const others = found.filter((document) => !document.written && document.id !== id);
       if (others.length === 0) return found;
@@ -334,7 +352,6 @@ class Documents {
 
   /** Removes what has been replaced: older entries first, so that nothing seems to come back. */
   async #tidy(
-    kind: Kind,
     names: readonly string[],
     found: readonly Document[],
     written: Document,
@@ -345,7 +362,7 @@ class Documents {
       const others = old.names.filter((name) => !names.includes(name));
       let replaced = true;
       for (const name of others) {
-        const current = currentOf(await this.#find(`${kind}:${name}`)).get(name);
+        const current = currentOf(await this.#find(name)).get(name);
         replaced &&= current !== undefined && current.document.id !== old.id;
       }
       if (replaced) await this.#remove(old.id);
@@ -353,34 +370,33 @@ class Documents {
     // Where nothing is in force any more, nothing has to say so.
     if (!written.entries.every(({ data }) => data === null)) return;
     for (const name of written.names) {
-      const left = await this.#find(`${kind}:${name}`);
+      const left = await this.#find(name);
       if (left.some(({ id }) => id !== written.id)) return;
     }
     await this.#remove(written.id);
   }
 
   /** What is in force under one name. */
-  async current(kind: Kind, name: string): Promise<Current | undefined> {
-    return currentOf(await this.#stable(`${kind}:${name}`)).get(name);
+  async current(name: string): Promise<Current | undefined> {
+    return currentOf(await this.#stable(name)).get(name);
   }
 
   /** Every document with a record whose name begins so. */
   async withPrefix(prefix: string): Promise<Document[]> {
     const slash = prefix.indexOf('/');
     // Most names are in folders, and most are looked for in full.
-    if (slash >= 0) return this.#stable(`record-folder:${prefix.slice(0, slash)}`);
+    if (slash >= 0) return this.#stable(folderAssociation(RECORDS + prefix.slice(0, slash)));
     const found = new Map<string, Document>();
-    for (const name of await this.listed()) {
-      const folder = name.slice(name.indexOf('/') + 1);
-      if (!name.startsWith('record/') || !folder.startsWith(prefix)) continue;
-      for (const document of await this.#stable(`record-folder:${folder}`)) {
+    for (const folder of await this.listed()) {
+      if (!folder.startsWith(RECORDS + prefix)) continue;
+      for (const document of await this.#stable(folderAssociation(folder))) {
         found.set(document.id, document);
       }
     }
     return [...found.values()];
   }
 
-  /** The folders that there are, each with its kind before it. */
+  /** The folders that there are. */
   async listed(): Promise<string[]> {
     const found = await this.#io(() => this.#read.readByAssociation(this.#association('folders')));
     if (!Array.isArray(found)) throw corrupt('the list of folders is not one');
@@ -405,9 +421,7 @@ class Documents {
 
   /** Removes everything in a folder, then the folder from the list. */
   async removeFolder(folder: string): Promise<void> {
-    const slash = folder.indexOf('/');
-    const of = `${folder.slice(0, slash)}-folder:${folder.slice(slash + 1)}`;
-    await this.#removeAll(of);
+    await this.#removeAll(folderAssociation(folder));
     await this.#removeAll(`listed:${folder}`);
   }
 
@@ -431,13 +445,17 @@ class Documents {
   }
 
   async #find(association: string): Promise<Document[]> {
-    const found = await this.#io(() => this.#read.readByAssociation(this.#association(association)));
+    const found = await this.#io(() =>
+      this.#read.readByAssociation(this.#association(association)),
+    );
     if (!Array.isArray(found)) throw corrupt('the persistence answers with something else');
     return found.map(documentOf);
   }
 
   async #remove(id: string): Promise<void> {
-    await this.#io(() => this.#persistence.removeByAssociation(this.#association(`document/${id}`)));
+    await this.#io(() =>
+      this.#persistence.removeByAssociation(this.#association(`document/${id}`)),
+    );
   }
 
   /** Some servers remove one document at a time. */
@@ -452,19 +470,9 @@ class Documents {
     }
   }
 
-  #associations(
-    kind: Kind,
-    id: string,
-    names: readonly string[],
-    folders: readonly string[],
-  ): object[] {
-    const all = [
-      'all',
-      `document/${id}`,
-      ...names.map((name) => `${kind}:${name}`),
-      ...folders.map((folder) => `${kind}-folder:${folder}`),
-    ];
-    return [...new Set(all)].map((association) => this.#association(association));
+  #associations(id: string, names: readonly string[], folders: readonly string[]): object[] {
+    const all = ['all', `document/${id}`, ...names, ...folders.map(folderAssociation)];
+    return all.map((association) => this.#association(association));
   }
 
   /** As a `RocketChatAssociationRecord` is stored. */
@@ -543,12 +551,34 @@ function bytesOf({ data }: Entry): Buffer {
   return Buffer.from(data, 'base64');
 }
 
-function folderOf(name: string): string {
-  return name.split('/', 1)[0] ?? '';
+function recordOf(name: string): string {
+  return `record:${name}`;
 }
 
+function claimOf(id: string): string {
+  return `claim:${id}`;
+}
+
+/** Records are found by what stands before the first slash of their names. */
+function folderOf(name: string): string {
+  return RECORDS + (name.split('/', 1)[0] ?? '');
+}
+
+/** Claims are removed by the day that they run out on. */
 function dayOf(time: number): string {
-  return String(Math.floor(time / DAY_MS));
+  return `claims/${Math.floor(time / DAY_MS)}`;
+}
+
+function folderAssociation(folder: string): string {
+  return `folder:${folder}`;
+}
+
+function turnAfter(current: Entry | undefined): number {
+  return (current?.turn ?? 0) + 1;
+}
+
+function expiryAfter(ttl: number): number {
+  return Math.min(Date.now() + ttl, Number.MAX_SAFE_INTEGER);
 }
 
 function readerOf(read: PersistenceStoreOptions['read']): PersistenceRead {

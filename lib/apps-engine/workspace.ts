@@ -91,8 +91,7 @@ export class AppsEngineWorkspace implements Workspace {
       ...(typeof body === 'string' && { content: body }),
     };
     const http = this.#http;
-    const answer =
-      method === 'POST' ? http.post(url.href, request) : http.get(url.href, request);
+    const answer = method === 'POST' ? http.post(url.href, request) : http.get(url.href, request);
     // An accessor's call cannot be ended, only no longer waited for.
     return responseOf(await Promise.race([answer, aborted(signal)]));
   }
