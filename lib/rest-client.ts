@@ -459,7 +459,7 @@ function headersOf(
 }
 
 function bodyOf({ body }: WorkspaceRequest, parts: Multipart | undefined): RequestInit {
-  if (parts !== undefined) return { body: parts.body, duplex: 'half' };
+  if (parts !== undefined) return { body: parts.body, duplex: 'half' } as RequestInit;
   if (body === undefined) return {};
   return { body: typeof body === 'string' ? body : JSON.stringify(body) };
 }

@@ -1,8 +1,16 @@
 import { execFileSync } from 'child_process';
-import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'fs';
+import { build } from 'esbuild';
+import {
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'fs';
 import { createRequire } from 'module';
 import { basename, join } from 'path';
-import { build } from 'esbuild';
 import { ROOT } from '../helpers';
 import { SANDBOX } from './server';
 
@@ -11,6 +19,7 @@ const MODULES = join(SANDBOX, 'node_modules');
 
 /** A copy of the example, in a folder as a developer has it after `npm install`. */
 function copyExample(folder: string, engine: string): void {
+  rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   for (const name of readdirSync(EXAMPLE)) {
     if (['node_modules', 'dist', 'rocketchat-e2ee.ts'].includes(name)) continue;
@@ -23,6 +32,8 @@ function copyExample(folder: string, engine: string): void {
   }
   symlinkSync(engine, join(modules, '@rocket.chat', 'apps-engine'));
   symlinkSync(join(MODULES, 'typescript'), join(modules, 'typescript'));
+  mkdirSync(join(modules, '@types'));
+  symlinkSync(join(ROOT, 'node_modules', '@types', 'node'), join(modules, '@types', 'node'));
   symlinkSync(ROOT, join(modules, 'rocketchat-e2ee'));
 }
 

@@ -1,7 +1,7 @@
 import { type ChildProcess, execFileSync, fork } from 'child_process';
 import { once } from 'events';
 import { join } from 'path';
-import { type Account, Workspace } from '../workspace';
+import type { Account, Workspace } from '../workspace';
 import type { Message } from '../workspace/model';
 import { AppPersistence } from './persistence';
 

@@ -1,4 +1,4 @@
-import { E2eeError, isE2eeError } from '../errors';
+import { E2eeError, hasCode } from '../errors';
 import { encryptedContentOf } from '../message';
 import { type DecryptedMessage, type OutgoingMessage, Participant } from '../participant';
 import type { Http, Modify, Persistence, Read } from './accessors';
@@ -170,7 +170,7 @@ export class AppParticipant {
     const { participant } = await this.#open(accessors);
     const encrypted = messages.filter((message) => encryptedContentOf(message) !== undefined);
     const results = await participant.decryptMessages(encrypted.map(documentOf));
-    return results.filter((result): result is DecryptedMessage => !isE2eeError(result));
+    return results.filter((result): result is DecryptedMessage => !hasCode(result));
   }
 
   /** The participant itself, for whatever is not above. */

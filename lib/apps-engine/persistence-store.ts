@@ -1,5 +1,5 @@
 import { randomBytes } from 'crypto';
-import { E2eeError, expectText, guard, isE2eeError, kindOf } from '../errors';
+import { E2eeError, expectText, guard, hasCode, kindOf } from '../errors';
 import { native } from '../native';
 import {
   type Claim,
@@ -485,7 +485,7 @@ class Documents {
     try {
       return await call();
     } catch (error) {
-      if (isE2eeError(error)) throw error;
+      if (hasCode(error)) throw error;
       throw io('the persistence failed');
     }
   }

@@ -2,6 +2,7 @@
 // real runtime of apps in a process of its own. Bridges ask the parent, which has the workspace.
 //   node host.cjs <folder of the engine> <folder for temporary files>
 
+const { generateKeyPairSync } = require('crypto');
 const { join } = require('path');
 const { serve } = require('./link.cjs');
 
@@ -165,6 +166,12 @@ function tryFrom(path) {
   }
 }
 
+/** The server's own, by which it signs what it installs. */
+const keys = generateKeyPairSync('rsa', {
+  modulusLength: 2048,
+  publicKeyEncoding: { type: 'spki', format: 'pem' },
+  privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+});
 let manager;
 let app;
 
@@ -175,7 +182,10 @@ const link = serve({
       const made = bridge(`${name}Bridge`, (method, parameters) => link.ask(method, parameters));
       Bridges.prototype[`get${name}Bridge`] = () => made;
     }
-    Bridges.prototype.getInternalFederationBridge = () => ({});
+    Bridges.prototype.getInternalFederationBridge = () => ({
+      getPrivateKey: async () => keys.privateKey,
+      getPublicKey: async () => keys.publicKey,
+    });
     manager = new AppManager({
       metadataStorage: new Metadata(),
       logStorage: new Logs(),

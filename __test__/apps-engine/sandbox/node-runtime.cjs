@@ -89,17 +89,22 @@ function accessors() {
   };
   const modify = {
     getCreator: () => ({
-      startMessage(data = {}) {
-        const message = { ...data };
+      startMessage(message = {}) {
+        return { getMessage: () => ({ ...message }) };
+      },
+      startRoom() {
+        const room = {};
+        const set = (member) => (value) => Object.assign(room, { [member]: value }) && builder;
         const builder = {
-          kind: 'message',
-          setRoom: (room) => Object.assign(message, { room }) && builder,
-          setText: (text) => Object.assign(message, { text }) && builder,
-          getMessage: () => message,
+          getRoom: () => room,
+          setType: set('type'),
+          setCreator: set('creator'),
+          setMembersToBeAddedByUsernames: set('members'),
         };
         return builder;
       },
       async finish(builder) {
+        if (builder.getRoom) return bridge('Room').create(builder.getRoom(), [], id);
         const { id: _, ...message } = builder.getMessage();
         message.sender ??= await bridge('User').getAppUser(id);
         return bridge('Message').create(message, id);

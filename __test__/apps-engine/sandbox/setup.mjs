@@ -85,12 +85,12 @@ function prepare(engine, version, name) {
   const runtime = join(paths.folder, 'deno-runtime');
   mendImports(paths.folder, runtime);
   symlinkSync(runtime, join(paths.temporary, 'deno-runtime'));
-  mkdirSync(paths.pathDir, { recursive: true });
+  mkdirSync(paths.denoDir, { recursive: true });
   const main = join(paths.temporary, 'deno-runtime', 'main.ts');
   const config = `--config=${join(runtime, 'deno.jsonc')}`;
   const words = version.startsWith('1.')
-    ? ['cache', config, main]
-    : ['install', config, '--entrypoint', main];
+    ? ['cache', '--quiet', config, main]
+    : ['install', '--quiet', config, '--entrypoint', main];
   execFileSync(binary, words, {
     env: { ...process.env, DENO_DIR: paths.denoDir, DENO_TLS_CA_STORE: 'system' },
     stdio: ['ignore', 'ignore', 'inherit'],
