@@ -33,7 +33,7 @@ function copyExample(folder: string, engine: string): void {
   symlinkSync(engine, join(modules, '@rocket.chat', 'apps-engine'));
   symlinkSync(join(MODULES, 'typescript'), join(modules, 'typescript'));
   mkdirSync(join(modules, '@types'));
-  symlinkSync(join(ROOT, 'node_modules', '@types', 'node'), join(modules, '@types', 'node'));
+  symlinkSync(join(MODULES, '@types', 'node'), join(modules, '@types', 'node'));
   symlinkSync(ROOT, join(modules, 'rocketchat-e2ee'));
 }
 

@@ -11,7 +11,7 @@ export function parseArgs(args) {
     if (v === undefined && i + 1 < args.length && !args[i + 1].startsWith('--')) {
       v = args[++i];
     }
-    out[m[1]] = v === undefined ? true : v !== '' && !isNaN(Number(v)) ? Number(v) : v;
+    out[m[1]] = v === undefined ? true : v !== '' && !Number.isNaN(Number(v)) ? Number(v) : v;
   }
   return out;
 }
