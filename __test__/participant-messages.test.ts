@@ -288,7 +288,8 @@ describe.each(['7.0', '8.8'] as const)('in a workspace of version %s', (version)
     const told = listen(participant);
     const foreign = workspace.createRoom('p', [ann.account, bot], { encrypted: true })._id;
     const elsewhere = workspace.addMessage(ann.account, { rid: foreign, msg: 'not for the bot' });
-    const loop = await ann.say(rid, `${link('loopingBack')} secret loop`, { _id: 'loopingTo' });
+    const loop = 'loopingTo';
+    await ann.say(rid, `${link('loopingBack')} secret loop`, { _id: loop });
     await ann.say(
       rid,
       [link(loop), link(elsewhere._id), link('gone'), link(loop, 'https://evil.example')].join(' '),
