@@ -283,9 +283,13 @@ impl Shared {
 
     /// One full round: keys, rooms, suggestions, waiting members, outbox, messages.
     pub(super) async fn sync(self: &Arc<Self>) -> Result<Value> {
-        self.identity()?;
+        self.state().account.expect_not_revoked()?;
         self.alone("sync".to_owned(), async {
+            if !self.check_settings().await {
+                return Ok(Value::Null);
+            }
             self.check_unsettled().await?;
+            self.identity()?;
             self.fetch_lists().await?;
             self.settle_rooms().await;
             if self.options.distribute_keys
@@ -1040,6 +1044,7 @@ impl Shared {
                 "keyId": held.id,
                 "source": held.source,
                 "since": held.since,
+                "messages": super::budget::spent(&state, id, &held.id),
                 "current": current.as_ref().is_some_and(|key| key.id().as_str() == held.id),
             })
         });
