@@ -61,5 +61,5 @@ test('the model opens what the vault seals and wraps', async () => {
 test('a vault shows nothing', async () => {
   const { vault } = (await MemoryStore.open()) as unknown as { vault: object };
   expect(JSON.stringify(vault)).toBe('{}');
-  expect(inspect(vault, { showHidden: true })).toBe('Vault {}');
+  expect(inspect(vault, { showHidden: true })).toMatch(/^_?Vault \{\}$/);
 });

@@ -106,10 +106,10 @@ export class E2eeError extends Error {
   }
 }
 
-/** Also of errors of the package's other build: a workspace or a store may be made by either. */
-export function isE2eeError(error: unknown): error is E2eeError {
-  const { name, code } = Object(error) as { name?: unknown; code?: unknown };
-  return name === 'E2eeError' && typeof code === 'string' && code.startsWith('ERR_E2EE_');
+/** Whether an error carries one of the codes: the binding's, of this build or of the other. */
+export function hasCode(error: unknown): error is Pick<E2eeError, 'code' | 'message'> {
+  const { code } = Object(error) as { code?: unknown };
+  return typeof code === 'string' && code.startsWith('ERR_E2EE_');
 }
 
 /** Runs a call into the binding, whose plain errors carry the core's code. */
@@ -132,11 +132,8 @@ export async function guardAsync<T>(call: () => Promise<T>): Promise<T> {
 
 /** Errors of the binding are known by their code: they need not be of this realm's `Error`. */
 function e2eeError(error: unknown): unknown {
-  const { code, message } = Object(error) as { code?: unknown; message?: unknown };
-  if (!(error instanceof E2eeError) && typeof code === 'string' && code.startsWith('ERR_E2EE_')) {
-    return new E2eeError(code as E2eeErrorCode, String(message));
-  }
-  return error;
+  if (error instanceof E2eeError || !hasCode(error)) return error;
+  return new E2eeError(error.code, String(error.message));
 }
 
 /** Lets text pass, and answers anything else with `code`. */

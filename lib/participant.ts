@@ -2,7 +2,7 @@ import { EventEmitter } from 'events';
 import { Readable, promises as streams } from 'stream';
 import type { Participant as NativeParticipant } from '../binding';
 import { fromEjson, toEjson, toJson } from './ejson';
-import { E2eeError, type E2eeErrorCode, guard, guardAsync, isE2eeError } from './errors';
+import { E2eeError, type E2eeErrorCode, guard, guardAsync, hasCode } from './errors';
 import {
   decryptFileStream,
   type EncryptedFile,
@@ -744,8 +744,8 @@ function errorOf({ code, message, status, errorType }: Failure): E2eeError {
 }
 
 function failureOf(error: unknown): Failure {
-  if (isE2eeError(error)) {
-    const { code, message, status, errorType } = error;
+  if (hasCode(error)) {
+    const { code, message, status, errorType } = error as E2eeError;
     return { code, message, ...(status && { status }), ...(errorType && { errorType }) };
   }
   return { code: 'ERR_E2EE_INTERNAL', message: 'the workspace or the store failed unexpectedly' };

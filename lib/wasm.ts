@@ -1,5 +1,5 @@
 import { bytes, makeGlue } from 'rocketchat-e2ee:wasm';
-import { E2eeError } from './errors';
+import { E2eeError, hasCode } from './errors';
 import type { Binding } from './native';
 
 /**
@@ -54,9 +54,8 @@ class Instance {
     homes.set(original.prototype, this);
     this.#guardMembers(original.prototype);
     this.#guardMembers(original);
-    return new Proxy(original, {
-      construct: this.#guard((_, parameters: never[]) => new original(...parameters)),
-    });
+    const make = this.#guard((...parameters: never[]) => new original(...parameters));
+    return new Proxy(original, { construct: (_, parameters) => make(...parameters) });
   }
 
   #guardMembers(holder: object): void {
@@ -79,7 +78,7 @@ class Instance {
       try {
         return call.apply(this, parameters);
       } catch (error) {
-        if (typeof (error as { code?: unknown } | null)?.code === 'string') throw error;
+        if (hasCode(error)) throw error;
         instance.#broken = true;
         if (running === instance) running = undefined;
         throw internal('a bug in rocketchat-e2ee stopped this call; please report it', error);
