@@ -228,6 +228,7 @@ describe('rocketchat-e2ee vendor', () => {
         strictNullChecks: true,
         noImplicitReturns: true,
         removeComments: true,
+        skipLibCheck: true,
         types: ['node'],
         typeRoots: [join(ROOT, 'node_modules', '@types')],
       },

@@ -55,7 +55,7 @@ class Instance {
     this.#guardMembers(original.prototype);
     this.#guardMembers(original);
     const make = this.#guard((...parameters: never[]) => new original(...parameters));
-    return new Proxy(original, { construct: (_, parameters) => make(...parameters) });
+    return new Proxy(original, { construct: (_, parameters) => make(...(parameters as never[])) });
   }
 
   #guardMembers(holder: object): void {
