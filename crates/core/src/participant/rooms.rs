@@ -64,6 +64,9 @@ struct Opened {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Record {
     pub(super) authorized: bool,
+    /// Whether the application gave the room up: `all` does not mean it.
+    #[serde(default)]
+    given_up: bool,
     /// The id of the key that messages are sent under.
     current: Option<String>,
     pub(super) keys: Vec<Held>,
@@ -215,10 +218,11 @@ impl Shared {
     }
 
     /// A room that is not authorised is neither read nor sent to nor given keys, and its keys are
-    /// forgotten.
-    pub(super) async fn deauthorize(&self, id: &str) -> Result<Value> {
+    /// forgotten. What waits to be sent there is told as failed.
+    pub(super) async fn deauthorize(self: &Arc<Self>, id: &str) -> Result<Value> {
         self.identity()?;
         self.set_authorized(id, false).await?;
+        self.flush(id).await;
         Ok(Value::Null)
     }
 
@@ -231,9 +235,10 @@ impl Shared {
             }
             if authorized {
                 room.record.authorized = true;
+                room.record.given_up = false;
                 room.stale = true;
             } else {
-                room.record = Record::default();
+                room.record = Record { given_up: true, ..Record::default() };
                 room.ring = KeyRing::new();
                 room.pending.clear();
                 room.opened = None;
@@ -266,6 +271,7 @@ impl Shared {
         let merged = self
             .write(&format!("room/{id}"), record, |theirs, ours| Record {
                 authorized: ours.authorized,
+                given_up: ours.given_up,
                 current: ours.current,
                 // A room that was given up forgets its keys, whoever still had them.
                 keys: if ours.authorized { merge(theirs.keys, ours.keys) } else { Vec::new() },
@@ -356,6 +362,7 @@ impl Shared {
             let state = self.state();
             let encrypted = state.rooms.iter().filter(|(_, room)| {
                 room.subscription.is_some()
+                    && !room.record.given_up
                     && room.document.as_ref().is_some_and(Document::is_encrypted)
             });
             encrypted.map(|(id, _)| id.clone()).collect()
