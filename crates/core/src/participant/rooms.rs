@@ -44,8 +44,8 @@ pub(super) struct Room {
     old_keys_of: Option<Option<String>>,
     /// The wrapped key that was opened last: opening is slow, and rounds are many.
     opened: Option<Opened>,
-    /// Whether the account has left the room.
-    left: bool,
+    /// The subscription with which the account left the room; empty where it is not known.
+    left: Option<String>,
     /// The room's key id for which the server is known to keep another key of ours.
     stuck: Option<String>,
     /// The id of the key for which the server was asked who lacks it.
@@ -82,7 +82,8 @@ pub(super) struct Held {
     jwk: Zeroizing<String>,
     /// Milliseconds since 1970, when it was first held here.
     pub(super) since: u64,
-    /// How it came: `created`, `accepted`, `subscription`, `old`, `reset`.
+    /// How it came: `created`, `accepted`, `subscription`, `old`, `reset`, `imported`; `offered`
+    /// where it was made here and the room took another one, as far as is known.
     pub(super) source: String,
 }
 
@@ -98,6 +99,9 @@ pub(super) struct Document {
     pub(super) e2e_key_id: Option<String>,
     #[serde(default, rename = "usersWaitingForE2EKeys")]
     pub(super) waiting: Option<Vec<WaitingUser>>,
+    /// When the server changed it last; as text, which compares.
+    #[serde(skip)]
+    updated: Option<String>,
 }
 
 /// Somebody in a room's queue.
@@ -113,6 +117,9 @@ pub(super) struct WaitingUser {
 pub(super) struct Subscription {
     #[serde(default, rename = "_id")]
     id: String,
+    /// When the server changed it last; as text, which compares.
+    #[serde(skip)]
+    updated: Option<String>,
     #[serde(default, rename = "E2EKey")]
     pub(super) key: Option<String>,
     #[serde(default, rename = "E2ESuggestedKey")]
@@ -174,14 +181,13 @@ impl Room {
     }
 
     fn made_here(&self, key: &RoomKey) -> bool {
-        let made = |held: &Held| matches!(held.source.as_str(), "created" | "reset");
+        let made = |held: &Held| matches!(held.source.as_str(), "created" | "reset" | "offered");
         self.record.keys.iter().any(|held| made(held) && *held.jwk == key.jwk())
     }
 
     fn leave_if(&mut self, gone: impl FnOnce(&Subscription) -> bool) {
-        if self.subscription.as_ref().is_some_and(gone) {
-            self.subscription = None;
-            self.left = true;
+        if let Some(subscription) = self.subscription.take_if(|known| gone(known)) {
+            self.left = Some(subscription.id);
         }
     }
 }
@@ -230,7 +236,7 @@ impl Shared {
         {
             let mut state = self.state();
             let room = state.rooms.entry(id.to_owned()).or_default();
-            if room.record.authorized == authorized {
+            if room.record.authorized == authorized && room.record.given_up != authorized {
                 return Ok(());
             }
             if authorized {
@@ -380,13 +386,22 @@ impl Shared {
         if let (Some(id), Ok(mut subscription)) = (id, subscription) {
             let mut state = self.state();
             let room = state.rooms.entry(id.to_owned()).or_default();
+            subscription.updated = time_of(document.get("_updatedAt"));
+            let known = room.subscription.as_ref();
+            // Streams and answers overtake each other. A reset changes a subscription without a
+            // new time, so of two with the same time the later counts.
+            let late = known.is_some_and(|known| is_before(&subscription.updated, &known.updated))
+                || room.left.as_ref().is_some_and(|left| *left == subscription.id);
+            if late {
+                return;
+            }
             // Servers before 7.13 leave old keys out of lists; `getOne` has them.
             if subscription.old_room_keys.is_none() {
                 subscription.old_room_keys =
                     room.subscription.take().and_then(|known| known.old_room_keys);
             }
             room.subscription = Some(subscription);
-            room.left = false;
+            room.left = None;
         }
     }
 
@@ -407,7 +422,7 @@ impl Shared {
         for (id, room) in &mut self.state().rooms {
             if !listed.contains(id.as_str()) {
                 room.subscription = None;
-                room.left = true;
+                room.left.get_or_insert_default();
             }
         }
     }
@@ -415,7 +430,7 @@ impl Shared {
     /// Refuses what needs a member, where the account has left the room.
     pub(super) fn expect_member(&self, id: &str) -> Result<()> {
         match self.state().rooms.get(id) {
-            Some(room) if room.left => {
+            Some(room) if room.left.is_some() => {
                 Err(Failure::new(Code::NotAMember, "the account is not in the room any more"))
             }
             _ => Ok(()),
@@ -425,8 +440,15 @@ impl Shared {
     /// Takes a room document.
     pub(super) fn see_room(&self, document: &Value) {
         let id = document.get("_id").and_then(Value::as_str);
-        if let (Some(id), Ok(seen)) = (id, serde_json::from_value::<Document>(document.clone())) {
-            self.state().rooms.entry(id.to_owned()).or_default().document = Some(seen);
+        let seen = serde_json::from_value::<Document>(document.clone());
+        if let (Some(id), Ok(mut seen)) = (id, seen) {
+            seen.updated = time_of(document.get("_updatedAt"));
+            let mut state = self.state();
+            let known = &mut state.rooms.entry(id.to_owned()).or_default().document;
+            // Streams and answers overtake each other.
+            if !known.as_ref().is_some_and(|known| is_before(&seen.updated, &known.updated)) {
+                *known = Some(seen);
+            }
         }
     }
 
@@ -806,7 +828,8 @@ impl Shared {
         let since = self.host.now();
         let mut state = self.state();
         let room = state.rooms.entry(id.to_owned()).or_default();
-        if !room.holds(key) {
+        // Given up meanwhile: its keys are forgotten.
+        if room.record.authorized && !room.holds(key) {
             room.record.keys.push(Held {
                 id: key.id().to_string(),
                 recorded_id: recorded_id.to_string(),
@@ -818,19 +841,14 @@ impl Shared {
         }
     }
 
-    /// Drops a key of ours that lost the race: nothing was encrypted under it.
-    fn forget(&self, id: &str, key: &RoomKey) -> Result<()> {
-        let mut state = self.state();
-        let room = state.rooms.entry(id.to_owned()).or_default();
-        room.record.keys.retain(|held| *held.jwk != key.jwk());
-        room.ring = ring_of(&room.record)?;
-        Ok(())
-    }
-
-    /// Creates the room's first key (protocol §3.4); drops it where somebody was faster.
+    /// Creates the room's first key (protocol §3.4), or offers one again that was made here.
     async fn create(self: &Arc<Self>, id: &str) -> Result<()> {
         let identity = self.identity()?;
-        let key = self.new_key().await?;
+        let made = self.state().rooms.get(id).and_then(Room::newest_made);
+        let key = match made {
+            Some(key) => key,
+            None => self.new_key().await?,
+        };
         let wrapped = key.wrap_for(&mut **self.rng(), identity.public_key())?;
         // Kept before it is published, or a lost answer would lose the room's key.
         self.hold(id, &key, key.id().clone(), "created");
@@ -851,7 +869,7 @@ impl Shared {
             self.refresh_room(id).await?;
         }
         if !self.names(id, &key) {
-            self.forget(id, &key)?;
+            self.yield_to_another(id, &key);
             self.save_room(id).await?;
             return self.ask(id).await;
         }
@@ -859,6 +877,16 @@ impl Shared {
         self.tell_current(id, None, Some(key.id().as_str()));
         self.audit("keyCreated", json!({ "roomId": id, "keyId": key.id().as_str() })).await?;
         self.serve_newcomers(id).await
+    }
+
+    /// Marks a key of ours that lost the race. It is not thrown away: servers before 8.7 may yet
+    /// name it, from an earlier attempt that was under way for long. Nobody else is given it.
+    fn yield_to_another(&self, id: &str, key: &RoomKey) {
+        let mut state = self.state();
+        let room = state.rooms.entry(id.to_owned()).or_default();
+        if let Some(held) = room.record.keys.iter_mut().find(|held| *held.jwk == key.jwk()) {
+            held.source = "offered".to_owned();
+        }
     }
 
     fn names(&self, id: &str, key: &RoomKey) -> bool {
@@ -870,8 +898,7 @@ impl Shared {
         {
             let mut state = self.state();
             let room = state.rooms.entry(id.to_owned()).or_default();
-            room.ring.set_current(Arc::clone(key));
-            room.record.current = Some(key.id().to_string());
+            room.make_current(Arc::clone(key));
         }
         self.save_room(id).await?;
         self.retry_pending(id).await;
@@ -1090,7 +1117,8 @@ impl Shared {
 impl Room {
     /// All keys but the current one: the id they are recorded under, since when, the key.
     pub(super) fn old_keys(&self, current: &RoomKey) -> Result<Vec<(String, u64, Arc<RoomKey>)>> {
-        let old = self.record.keys.iter().filter(|held| *held.jwk != current.jwk());
+        let known = |held: &&Held| *held.jwk != current.jwk() && held.source != "offered";
+        let old = self.record.keys.iter().filter(known);
         old.map(|held| {
             let key = RoomKey::from_jwk(&held.jwk, held.id.parse()?)?;
             Ok((held.recorded_id.clone(), held.since, Arc::new(key)))
@@ -1098,15 +1126,28 @@ impl Room {
         .collect()
     }
 
+    fn make_current(&mut self, key: Arc<RoomKey>) {
+        if let Some(held) = self.record.keys.iter_mut().find(|held| *held.jwk == key.jwk())
+            && held.source == "offered"
+        {
+            held.source = "created".to_owned();
+        }
+        self.record.current = Some(key.id().to_string());
+        self.ring.set_current(key);
+    }
+
+    /// The last key that was created here, for a room that still has none.
+    fn newest_made(&self) -> Option<Arc<RoomKey>> {
+        let made = |held: &&Held| matches!(held.source.as_str(), "created" | "offered");
+        self.ring.newest(&self.record.keys.iter().rev().find(made)?.id.parse().ok()?)
+    }
+
     /// The key that the room names becomes the current one; without one, none is.
     fn settle_current(&mut self, document: &Document) {
         let named = document.e2e_key_id.as_deref().or(self.record.current.as_deref());
         let held = named.and_then(|named| named.parse().ok()).and_then(|id| self.ring.newest(&id));
         match held {
-            Some(key) => {
-                self.record.current = Some(key.id().to_string());
-                self.ring.set_current(key);
-            }
+            Some(key) => self.make_current(key),
             None => self.ring.retire_current(),
         }
     }
@@ -1125,6 +1166,11 @@ struct Lists {
     update: Vec<Value>,
     #[serde(default)]
     remove: Vec<Value>,
+}
+
+/// Whether a document is older than another one; nobody can tell without both times.
+fn is_before(time: &Option<String>, other: &Option<String>) -> bool {
+    time.as_ref().zip(other.as_ref()).is_some_and(|(time, other)| time < other)
 }
 
 /// The largest `_updatedAt`, which ISO texts of one form compare by.

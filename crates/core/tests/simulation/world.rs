@@ -362,7 +362,8 @@ impl World {
             }
             "chat.sendMessage" => {
                 let room = body["message"]["rid"].as_str().expect("a room");
-                assert_ne!(state.given_up.get(room), Some(&true), "sent to a room given up");
+                let given_up = state.given_up.get(room) == Some(&true);
+                assert!(!given_up, "process {process} sends to {room}, which it gave up");
             }
             "e2e.acceptSuggestedGroupKey" | "e2e.updateGroupKey" => {
                 // Each write needs a look of its own.
@@ -1054,11 +1055,6 @@ impl World {
         );
     }
 
-    /// A member, and not one for whom the server keeps a stale key.
-    fn well(&self, room: &str, user: &str) -> bool {
-        self.server.rooms[room].members.contains_key(user) && !self.is_spoiled(room, user)
-    }
-
     /// The server keeps a key for this member that is not the room's, and that got there without a
     /// fault of the member's. Nothing else excuses who lacks the room's key.
     fn is_spoiled(&self, room: &str, user: &str) -> bool {
@@ -1229,8 +1225,7 @@ impl World {
                     assert!(
                         !(*cut && kept && live)
                             || waits
-                            || self.churned.contains(&gone)
-                            || self.ever_given_up.contains(&(*store, room.clone())),
+                            || self.has_parted(&self.sent[index]),
                         "message {index} was in the outbox of store {store} and is lost ({room})",
                     );
                 }
@@ -1238,16 +1233,21 @@ impl World {
         }
         for (index, sent) in self.sent.iter().enumerate() {
             // Who was removed before the answer came cannot find out any more.
-            if self.churned.contains(&(sent.room.clone(), self.accounts[sent.account].id.clone())) {
-                continue;
-            }
-            if sent.edits.is_some() {
+            // An edit is not repeated, and nobody looks what came of it.
+            if self.has_parted(sent) || sent.edits.is_some() {
                 continue;
             }
             if let (Some(Outcome::Error(error)), Some(id)) = (&sent.outcome, posted.get(&index)) {
                 panic!("message {index} was refused ({error:?}) and posted as {id}");
             }
         }
+    }
+
+    /// Whether its sender was ever removed from the room, or gave it up: what waits is told as
+    /// failed then, though an attempt of before may be under way or its answer lost.
+    fn has_parted(&self, sent: &Sent) -> bool {
+        self.churned.contains(&(sent.room.clone(), self.accounts[sent.account].id.clone()))
+            || self.ever_given_up.contains(&(sent.store, sent.room.clone()))
     }
 
     /// A message that the process can read was told to the application, if it came after the
@@ -1313,6 +1313,9 @@ impl World {
         let mut last: BTreeMap<(usize, usize), usize> = BTreeMap::new();
         for (_, index) in order {
             let Sent { process, store, .. } = self.sent[index];
+            if self.has_parted(&self.sent[index]) {
+                continue;
+            }
             if let Some(before) = last.insert((process, store), index) {
                 assert!(
                     before < index,
