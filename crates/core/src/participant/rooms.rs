@@ -57,6 +57,18 @@ struct Opened {
     wrapped: String,
     /// Whether the account's present pair opens it.
     by_present: bool,
+    /// When it was first tried, and when the server had last told its pair as it was last tried;
+    /// in milliseconds since 1970.
+    since: u64,
+    settled: Option<u64>,
+}
+
+impl Opened {
+    /// Whether it is known what becomes of it: a key that does not open may have been wrapped for
+    /// a pair that the server has got since.
+    fn is_final(&self, wrapped: &str) -> bool {
+        self.wrapped == wrapped && (self.by_present || self.settled > Some(self.since))
+    }
 }
 
 /// What is kept of a room: `room/<id>`.
@@ -270,7 +282,12 @@ impl Shared {
         }
     }
 
+    /// Writes what is kept of the room. In turn, so that the last to write is right.
     async fn save_room(&self, id: &str) -> Result<()> {
+        self.alone(format!("save/{id}"), self.save_room_alone(id)).await
+    }
+
+    async fn save_room_alone(&self, id: &str) -> Result<()> {
         let Some(record) = self.state().rooms.get(id).map(|room| room.record.clone()) else {
             return Ok(());
         };
@@ -285,9 +302,13 @@ impl Shared {
             .await?;
         let mut state = self.state();
         let room = state.rooms.entry(id.to_owned()).or_default();
-        if room.record.keys.len() != merged.keys.len() {
-            room.ring = ring_of(&merged)?;
-            room.record = merged;
+        // Keys of another process. What else changed here meanwhile stays.
+        if room.record.authorized && merged.authorized {
+            let keys = merge(merged.keys, room.record.keys.clone());
+            if keys.len() != room.record.keys.len() {
+                room.record.keys = keys;
+                room.ring = ring_of(&room.record)?;
+            }
         }
         Ok(())
     }
@@ -374,7 +395,11 @@ impl Shared {
             encrypted.map(|(id, _)| id.clone()).collect()
         };
         for id in found {
-            self.set_authorized(&id, true).await?;
+            // It may have been given up meanwhile.
+            let given_up = self.state().rooms.get(&id).is_some_and(|room| room.record.given_up);
+            if !given_up {
+                self.set_authorized(&id, true).await?;
+            }
         }
         Ok(())
     }
@@ -650,10 +675,10 @@ impl Shared {
         let body = json!({ "uid": self.options.user_id, "rid": id, "key": wrapped });
         self.host.post("e2e.updateGroupKey", body).await?;
         if let Some(room) = self.state().rooms.get_mut(id) {
-            room.opened = Some(Opened { wrapped: wrapped.clone(), by_present: true });
             if let Some(subscription) = &mut room.subscription {
-                subscription.key = Some(wrapped);
+                subscription.key = Some(wrapped.clone());
             }
+            room.opened = Some(Opened { wrapped, by_present: true, since: 0, settled: None });
         }
         Ok(())
     }
@@ -770,8 +795,8 @@ impl Shared {
         wrapped: &str,
         document: &Document,
     ) -> Result<()> {
-        let is_known = |room: &Room| room.opened.as_ref().is_some_and(|o| o.wrapped == wrapped);
-        if self.state().rooms.get(id).is_some_and(is_known) {
+        let is_final = |room: &Room| room.opened.as_ref().is_some_and(|o| o.is_final(wrapped));
+        if self.state().rooms.get(id).is_some_and(is_final) {
             return Ok(());
         }
         let mut unwrapped = self.unwrap(wrapped);
@@ -783,8 +808,15 @@ impl Shared {
             unwrapped = self.unwrap(wrapped);
         }
         let by_present = unwrapped.as_ref().is_ok_and(|unwrapped| unwrapped.by_present);
-        if let Some(room) = self.state().rooms.get_mut(id) {
-            room.opened = Some(Opened { wrapped: wrapped.to_owned(), by_present });
+        {
+            let (now, mut state) = (self.host.now(), self.state());
+            let settled = state.account.settled();
+            if let Some(room) = state.rooms.get_mut(id) {
+                let before = room.opened.take().filter(|opened| opened.wrapped == wrapped);
+                let since = before.map_or(now, |before| before.since);
+                let wrapped = wrapped.to_owned();
+                room.opened = Some(Opened { wrapped, by_present, since, settled });
+            }
         }
         let Ok(Unwrapped { key, .. }) = unwrapped else { return Ok(()) };
         let named = document.e2e_key_id.as_deref();
@@ -993,7 +1025,7 @@ impl Shared {
         let room = state.rooms.get(id)?;
         let named = room.document.as_ref()?.e2e_key_id.clone()?;
         let stored = room.subscription.as_ref()?.key.as_ref()?;
-        let examined = room.opened.as_ref().is_some_and(|opened| opened.wrapped == *stored);
+        let examined = room.opened.as_ref().is_some_and(|opened| opened.is_final(stored));
         let stuck = examined && room.usable_key().is_none() && room.stuck.as_ref() != Some(&named);
         stuck.then_some(named)
     }
@@ -1127,9 +1159,10 @@ impl Room {
     }
 
     fn make_current(&mut self, key: Arc<RoomKey>) {
-        if let Some(held) = self.record.keys.iter_mut().find(|held| *held.jwk == key.jwk())
-            && held.source == "offered"
-        {
+        // Where it is not held any more, the room was given up meanwhile.
+        let held = self.record.keys.iter_mut().find(|held| *held.jwk == key.jwk());
+        let Some(held) = held else { return };
+        if held.source == "offered" {
             held.source = "created".to_owned();
         }
         self.record.current = Some(key.id().to_string());
