@@ -131,6 +131,11 @@ impl Account {
         }
     }
 
+    /// When the server last told its pair, in milliseconds since 1970.
+    pub(super) fn settled(&self) -> Option<u64> {
+        self.settled
+    }
+
     fn keys(&self) -> Option<&Keys> {
         match &self.record {
             Some(Record::Held(keys)) => Some(keys),

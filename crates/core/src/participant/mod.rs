@@ -401,7 +401,10 @@ fn millis_of(value: Option<&Value>) -> Option<u64> {
     }
 }
 
-/// Server time in a document of the REST API, as it came.
+/// Server time in a document, as text that compares: ISO over REST, EJSON over DDP.
 fn time_of(value: Option<&Value>) -> Option<String> {
-    value?.as_str().map(str::to_owned)
+    match value? {
+        Value::String(time) => Some(time.clone()),
+        date => date.get("$date")?.as_u64().map(serving::iso),
+    }
 }
