@@ -387,7 +387,8 @@ export interface RecordChange {
 	 */
 	data: Uint8Array | null;
 }
-interface Claim {
+/** A claim to make or to lengthen together with a commit. */
+export interface Claim {
 	/** 1 to 1,000 characters; not secret. */
 	id: string;
 	/** Milliseconds, at least 1. */
@@ -679,7 +680,8 @@ export interface RoomKeyInfo {
 	/** Whether new messages are encrypted under it. */
 	current: boolean;
 }
-interface Quote {
+/** A message that another one quotes, as Rocket.Chat's clients show it. */
+export interface Quote {
 	/** The link in the message that quotes it. */
 	message_link: string;
 	/** The author's username, as the server says. */
@@ -865,7 +867,8 @@ export declare class Participant extends EventEmitter {
 	/** The messages that arrive from now on, until the participant is closed. */
 	[Symbol.asyncIterator](): AsyncGenerator<DecryptedMessage>;
 }
-interface AuditFilter {
+/** Which lines of the audit trail are wanted; all, unless told otherwise. */
+export interface AuditFilter {
 	/** Lines about this room. */
 	roomId?: string;
 	/** Lines of this action: `read`, `sent`, … */

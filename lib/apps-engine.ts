@@ -25,6 +25,7 @@ export {
 } from './message';
 export {
   type AuditEntry,
+  type AuditFilter,
   type DecryptedMessage,
   type EncryptedRoomKey,
   type ImportReport,
@@ -33,12 +34,14 @@ export {
   Participant,
   type ParticipantEvents,
   type ParticipantOptions,
+  type Quote,
   type RoomKeyInfo,
   type SentMessage,
   type TrustedKey,
 } from './participant';
 export { RoomKey, type RoomKeyAlgorithm } from './room-key';
 export type {
+  Claim,
   KeyManagement,
   RecordChange,
   RecordStore,

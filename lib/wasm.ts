@@ -1,4 +1,5 @@
 import { bytes, makeGlue } from 'rocketchat-e2ee:wasm';
+import { inflateRawSync } from 'zlib';
 import { E2eeError, hasCode } from './errors';
 import type { Binding } from './native';
 
@@ -35,7 +36,7 @@ class Instance {
   #broken = false;
 
   constructor() {
-    compiled ??= new WebAssembly.Module(Buffer.from(bytes, 'base64'));
+    compiled ??= new WebAssembly.Module(inflateRawSync(Buffer.from(bytes, 'base64')));
     const glue = makeGlue(webCrypto());
     const { exports } = new WebAssembly.Instance(compiled, { './binding_bg.js': { ...glue } });
     glue.__wbg_set_wasm(exports);
