@@ -260,10 +260,17 @@ impl Shared {
                 room.record = Record { given_up: true, ..Record::default() };
                 room.ring = KeyRing::new();
                 room.pending.clear();
-                room.opened = None;
             }
+            room.opened = None;
+            room.old_keys_of = None;
         }
-        self.save_room(id).await?;
+        if let Err(failure) = self.save_room(id).await {
+            // Authorised again, it is written again. What is given up stays so.
+            if let (true, Some(room)) = (authorized, self.state().rooms.get_mut(id)) {
+                room.record.authorized = false;
+            }
+            return Err(failure);
+        }
         let event = if authorized { "roomAuthorized" } else { "roomDeauthorized" };
         self.host.emit(event, json!({ "roomId": id }));
         self.audit(event, json!({ "roomId": id })).await
@@ -272,6 +279,12 @@ impl Shared {
     pub(super) fn authorized_rooms(&self) -> Vec<String> {
         let state = self.state();
         let rooms = state.rooms.iter().filter(|(_, room)| room.record.authorized);
+        rooms.map(|(id, _)| id.clone()).collect()
+    }
+
+    fn rooms_with_waiting(&self) -> Vec<String> {
+        let state = self.state();
+        let rooms = state.rooms.iter().filter(|(_, room)| !room.outbox.is_empty());
         rooms.map(|(id, _)| id.clone()).collect()
     }
 
@@ -330,8 +343,11 @@ impl Shared {
             {
                 self.trouble("", &failure);
             }
-            for id in self.authorized_rooms() {
+            // Also what waits for rooms that are not authorised any more: it is told as failed.
+            for id in self.rooms_with_waiting() {
                 self.flush(&id).await;
+            }
+            for id in self.authorized_rooms() {
                 let unread = |room: &Room| room.stale && room.subscription.is_some();
                 if self.state().rooms.get(&id).is_some_and(unread)
                     && let Err(failure) = self.fetch_messages(&id).await
