@@ -41,6 +41,7 @@ export {
 } from './message';
 export {
   type AuditEntry,
+  type AuditFilter,
   type DecryptedMessage,
   type EncryptedMessage,
   type EncryptedRoomKey,
@@ -50,12 +51,14 @@ export {
   Participant,
   type ParticipantEvents,
   type ParticipantOptions,
+  type Quote,
   type RoomKeyInfo,
   type SentMessage,
   type TrustedKey,
 } from './participant';
 export { RoomKey, type RoomKeyAlgorithm } from './room-key';
 export type {
+  Claim,
   KeyManagement,
   RecordChange,
   RecordStore,

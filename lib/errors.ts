@@ -30,6 +30,9 @@
  * - `ERR_E2EE_NOT_A_MEMBER`: the account is not in the room any more
  * - `ERR_E2EE_IDENTITY_REVOKED`: the identity was revoked; the participant does nothing any more
  * - `ERR_E2EE_OUTBOX_FULL`: too many messages wait to be sent in this room
+ * - `ERR_E2EE_DISABLED`: the workspace has end-to-end encryption (`E2E_Enable`), or that of files
+ *   (`E2E_Enable_Encrypt_Files`), switched off
+ * - `ERR_E2EE_KEY_BUDGET`: the room's key has encrypted 2^32 messages; reset it
  * - `ERR_E2EE_EXPIRED`: a message waited longer than it may, and was not sent
  * - `ERR_E2EE_WORKSPACE`: the server refused a request, or gave no usable answer in time; see
  *   `status` and `errorType`
@@ -61,6 +64,8 @@ export type E2eeErrorCode =
   | 'ERR_E2EE_NOT_A_MEMBER'
   | 'ERR_E2EE_IDENTITY_REVOKED'
   | 'ERR_E2EE_OUTBOX_FULL'
+  | 'ERR_E2EE_DISABLED'
+  | 'ERR_E2EE_KEY_BUDGET'
   | 'ERR_E2EE_EXPIRED'
   | 'ERR_E2EE_WORKSPACE'
   | 'ERR_E2EE_RATE_LIMITED'

@@ -36,6 +36,7 @@ export {
   Participant,
   type ParticipantEvents,
   type ParticipantOptions,
+  type Quote,
   type RoomKeyInfo,
   type SentMessage,
   type TrustedKey,

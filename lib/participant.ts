@@ -3,12 +3,18 @@ import { Readable, promises as streams } from 'stream';
 import type { Participant as NativeParticipant } from '../binding';
 import { fromEjson, toEjson, toJson } from './ejson';
 import { E2eeError, type E2eeErrorCode, guard, guardAsync, hasCode } from './errors';
-import { decryptFileStream, encryptFileStream } from './file';
+import {
+  decryptFileStream,
+  type EncryptedFile,
+  encryptFile,
+  encryptFileStream,
+  type FileEncryptStream,
+} from './file';
 import type { EncryptedContent, MessageAttachment, MessageContent } from './message';
 import { native } from './native';
 import type { Claim, RecordStore } from './store';
 import { coreOf } from './vault';
-import type { Workspace, WorkspaceEvent } from './workspace';
+import type { Workspace, WorkspaceEvent, WorkspaceForm } from './workspace';
 
 /** How a {@link Participant} is set up. */
 export interface ParticipantOptions {
@@ -45,6 +51,8 @@ export interface OutgoingFile {
   /** Its media type, which only readers see. */
   type?: string;
   data: Uint8Array | Readable;
+  /** Of an image, in pixels, so that readers can leave the room for it. */
+  dimensions?: { width: number; height: number };
   /** A text to go with it. */
   msg?: string;
   /** The message whose thread this belongs to. */
@@ -93,12 +101,33 @@ export interface EncryptedMessage {
 /** A room key that is held. */
 export interface RoomKeyInfo {
   keyId: string;
-  /** How it came. */
-  source: 'created' | 'accepted' | 'subscription' | 'old' | 'reset';
+  /** How it came; `offered`: made here for a room that took another one. */
+  source: 'created' | 'offered' | 'accepted' | 'subscription' | 'old' | 'reset' | 'imported';
   /** Milliseconds since 1970, when it was first held here. */
   since: number;
+  /**
+   * Messages and files that were encrypted under it by all processes that share the store. Counted
+   * in blocks of 1,024: one that a process has begun counts in full in the others, and after a kill.
+   */
+  messages: number;
   /** Whether new messages are encrypted under it. */
   current: boolean;
+}
+
+/** A message that another one quotes, as Rocket.Chat's clients show it. */
+export interface Quote {
+  /** The link in the message that quotes it. */
+  message_link: string;
+  /** The author's username, as the server says. */
+  author_name: string;
+  /** Path of the author's picture. */
+  author_icon: string;
+  /** Decrypted. */
+  text: string;
+  /** When it was written, as the server has it. */
+  ts: unknown;
+  /** What it quotes itself, then its own attachments. */
+  attachments: MessageAttachment[];
 }
 
 /** A room key, wrapped for this account's identity. */
@@ -115,6 +144,11 @@ export interface ParticipantEvents {
   undecryptable: { roomId: string; messageId: string; error: E2eeError };
   roomKey: { roomId: string; keyId: string };
   roomKeyRotated: { roomId: string; keyId: string };
+  /**
+   * A key has encrypted 2^30 messages here, a quarter of what random nonces allow: reset it. At
+   * 2^32 sends fail with `ERR_E2EE_KEY_BUDGET`. What other members encrypt is not counted.
+   */
+  keyBudget: { roomId: string; keyId: string; messages: number; limit: number };
   keyRequested: { roomId: string };
   keyDistributed: { roomId: string; userId: string };
   identityCreated: { fingerprint: string };
@@ -281,24 +315,37 @@ export class Participant extends EventEmitter {
 
   /** Encrypts a file, uploads it and announces it; of any size, in constant memory. */
   async sendEncryptedFile(roomId: string, file: OutgoingFile): Promise<SentMessage> {
-    await this.#command({ command: 'checkSend', roomId });
-    const { name, type = 'application/octet-stream', data, msg = '', threadId } = file;
-    const encrypted = encryptFileStream(name);
+    const { name, type = 'application/octet-stream', data, dimensions, msg = '', threadId } = file;
+    const whole = data instanceof Readable ? undefined : await encryptFile(data, name);
+    const encrypted = whole ?? encryptFileStream(name);
+    const { content } = (await this.#command({
+      command: 'prepareUpload',
+      roomId,
+      file: {
+        name,
+        mimeType: type,
+        encryption: encrypted.encryption,
+        sha256: whole?.hashes.sha256,
+      },
+    })) as { content?: string };
     let size = 0;
-    const plain = data instanceof Readable ? data : Readable.from([data]);
-    const counted = plain.on('data', (chunk: Uint8Array) => {
-      size += chunk.length;
-    });
-    const fileName = encrypted.name ?? 'file';
-    const upload = streams.pipeline(counted, encrypted);
-    const [{ body }] = await Promise.all([
+    const send = (form: Pick<WorkspaceForm, 'file' | 'size'>) =>
       this.#workspace.request({
         method: 'POST',
         path: `rooms.media/${encodeURIComponent(roomId)}`,
-        form: { file: encrypted, fileName },
-      }),
-      upload,
-    ]);
+        form: { ...form, fileName: encrypted.name ?? 'file', ...(content && { content }) },
+      });
+    let body: unknown;
+    if (data instanceof Readable) {
+      const stream = encrypted as FileEncryptStream;
+      data.on('data', (chunk: Uint8Array) => {
+        size += chunk.length;
+      });
+      [{ body }] = await Promise.all([send({ file: stream }), streams.pipeline(data, stream)]);
+    } else {
+      size = data.length;
+      ({ body } = await send({ file: (encrypted as EncryptedFile).data, size }));
+    }
     const uploaded = (body as { file?: { _id?: unknown; url?: unknown } }).file;
     const announced = {
       id: uploaded?._id,
@@ -308,6 +355,7 @@ export class Participant extends EventEmitter {
       size,
       encryption: encrypted.encryption,
       sha256: encrypted.hashes.sha256,
+      dimensions,
       msg,
       threadId,
     };
@@ -376,6 +424,22 @@ export class Participant extends EventEmitter {
     return (results as [DecryptedMessage | E2eeErrorCode, string?][]).map(([result, message]) =>
       typeof result === 'string' ? new E2eeError(result, String(message)) : result,
     );
+  }
+
+  /**
+   * The messages that a message quotes, and what those quote, as deep as the workspace allows
+   * (`Message_QuoteChainLimit`, 2 unless it was changed) and 20 in all. They are fetched and
+   * decrypted; left out is what is gone, not to be read, in a room that is not authorised, or a
+   * loop.
+   *
+   * @throws E2eeError (rejects) with code `ERR_E2EE_ROOM_NOT_AUTHORIZED`, or `ERR_E2EE_WORKSPACE`
+   * where the server gives no answer.
+   *
+   * Protocol: §6.
+   */
+  async resolveQuotes(message: DecryptedMessage): Promise<Quote[]> {
+    const document = JSON.parse(toEjson(message.document));
+    return (await this.#command({ command: 'resolveQuotes', document })) as Quote[];
   }
 
   /** A key of the room, the current one unless `keyId` names another, wrapped for this identity. */
@@ -507,10 +571,21 @@ export class Participant extends EventEmitter {
   #see(event: WorkspaceEvent): void {
     if (this.#closed) return;
     this.#input(JSON.stringify({ input: 'event', event }));
+    // The workspace has ended its watch when the account left the room.
+    if (event.type === 'subscription' && event.action === 'inserted') {
+      const { rid } = event.subscription as { rid?: unknown };
+      if (typeof rid === 'string') void this.#watchAgain(rid);
+    }
     // For good: nothing will connect again by itself.
     if (event.type === 'disconnected' && event.error && this.listenerCount('error') > 0) {
       this.#emit('error', { roomId: '', error: event.error });
     }
+  }
+
+  async #watchAgain(roomId: string): Promise<void> {
+    const authorized = await this.authorizedRooms().catch((): string[] => []);
+    if (!authorized.includes(roomId)) return;
+    await this.#workspace.watchRoom?.(roomId).catch(() => undefined);
   }
 
   #input(input: string): void {

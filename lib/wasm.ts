@@ -1,4 +1,5 @@
 import { bytes, makeGlue } from 'rocketchat-e2ee:wasm';
+import { inflateRawSync } from 'zlib';
 import { E2eeError, hasCode } from './errors';
 import type { Binding } from './native';
 
@@ -35,7 +36,7 @@ class Instance {
   #broken = false;
 
   constructor() {
-    compiled ??= new WebAssembly.Module(Buffer.from(bytes, 'base64'));
+    compiled ??= new WebAssembly.Module(inflateRawSync(Buffer.from(bytes, 'base64')));
     const glue = makeGlue(webCrypto());
     const { exports } = new WebAssembly.Instance(compiled, { './binding_bg.js': { ...glue } });
     glue.__wbg_set_wasm(exports);
@@ -55,7 +56,7 @@ class Instance {
     this.#guardMembers(original.prototype);
     this.#guardMembers(original);
     const make = this.#guard((...parameters: never[]) => new original(...parameters));
-    return new Proxy(original, { construct: (_, parameters) => make(...parameters) });
+    return new Proxy(original, { construct: (_, parameters) => make(...(parameters as never[])) });
   }
 
   #guardMembers(holder: object): void {

@@ -33,6 +33,8 @@ export interface Behaviour {
   readonly forceEncryptionSetting: boolean;
   /** `chat.syncMessages` has cursors (4.1: from 7.1); before, `lastUpdate` alone. */
   readonly syncCursors: boolean;
+  /** `rooms.mediaConfirm` takes `fileContent` (5.5: from 8.5). */
+  readonly fileContent: boolean;
   /** A 401 is plain text; 2.1 warns that 401 bodies are not always JSON. */
   readonly plainTextUnauthorized: boolean;
 }
@@ -53,6 +55,7 @@ export const BEHAVIOUR: Readonly<Record<Version, Behaviour>> = {
     removedFileAttachments: false,
     forceEncryptionSetting: false,
     syncCursors: false,
+    fileContent: false,
     plainTextUnauthorized: false,
   },
   '8.8': {
@@ -70,6 +73,7 @@ export const BEHAVIOUR: Readonly<Record<Version, Behaviour>> = {
     removedFileAttachments: true,
     forceEncryptionSetting: true,
     syncCursors: true,
+    fileContent: true,
     plainTextUnauthorized: true,
   },
 };

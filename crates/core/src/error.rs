@@ -66,6 +66,10 @@ pub enum Code {
     OutboxFull,
     /// A message waited longer than it may, and was not sent.
     Expired,
+    /// The workspace has end-to-end encryption, or this part of it, switched off.
+    Disabled,
+    /// The room's key has encrypted as many messages as it may.
+    KeyBudget,
     /// A bug in this library. Nothing was lost; please report it.
     Internal,
 }
@@ -99,6 +103,8 @@ impl Code {
             Self::Workspace => "ERR_E2EE_WORKSPACE",
             Self::OutboxFull => "ERR_E2EE_OUTBOX_FULL",
             Self::Expired => "ERR_E2EE_EXPIRED",
+            Self::Disabled => "ERR_E2EE_DISABLED",
+            Self::KeyBudget => "ERR_E2EE_KEY_BUDGET",
             Self::Internal => "ERR_E2EE_INTERNAL",
         }
     }

@@ -49,9 +49,16 @@ impl RoomKey {
         rng: &mut R,
         content: &MessageContent,
     ) -> Result<EncryptedContent<'static>, MessageError> {
-        let sealed = self
-            .seal(rng, content.to_text().as_bytes())
-            .map_err(|Refused| MessageError::Encryption)?;
+        self.encrypt_text(rng, &content.to_text())
+    }
+
+    /// Encrypts other JSON text than a message's, as the metadata of an upload.
+    pub(crate) fn encrypt_text<R: CryptoRng + ?Sized>(
+        &self,
+        rng: &mut R,
+        text: &str,
+    ) -> Result<EncryptedContent<'static>, MessageError> {
+        let sealed = self.seal(rng, text.as_bytes()).map_err(|Refused| MessageError::Encryption)?;
         Ok(EncryptedContent::from_sealed(self.id(), &sealed))
     }
 

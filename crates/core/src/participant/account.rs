@@ -131,6 +131,11 @@ impl Account {
         }
     }
 
+    /// When the server last told its pair, in milliseconds since 1970.
+    pub(super) fn settled(&self) -> Option<u64> {
+        self.settled
+    }
+
     fn keys(&self) -> Option<&Keys> {
         match &self.record {
             Some(Record::Held(keys)) => Some(keys),
@@ -167,11 +172,20 @@ impl Shared {
         self.load_account().await?;
         self.load_rooms().await?;
         self.load_pins().await?;
+        self.load_budgets().await?;
         self.load_outbox().await?;
+        self.check_settings().await;
         self.alone(SETTLING.to_owned(), self.settle_identity()).await?;
         self.authorize_listed().await?;
-        let identity = self.identity()?;
-        Ok(json!({ "fingerprint": identity.public_key().fingerprint()?.to_string() }))
+        match self.identity() {
+            Ok(identity) => {
+                let fingerprint = identity.public_key().fingerprint()?.to_string();
+                Ok(json!({ "fingerprint": fingerprint }))
+            }
+            // Keys are made when the workspace wants them.
+            Err(failure) if failure.is(Code::Disabled) => Ok(Value::Null),
+            Err(failure) => Err(failure),
+        }
     }
 
     async fn load_account(&self) -> Result<()> {
@@ -197,6 +211,8 @@ impl Shared {
         let stored = self.stored_keys().await?;
         let held = self.state().account.identity();
         match (stored, held) {
+            // Nothing is made nor published before it is on again.
+            (None, _) if !self.enabled() => return Ok(()),
             (Some((public, _)), Some(held)) if same_key(&public, &held) => self.tell_passphrase(),
             (Some((public, private)), held) => {
                 let known = self.state().account.pair_of(&public);

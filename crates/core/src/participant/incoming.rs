@@ -28,7 +28,7 @@ const DAY: u64 = 24 * 60 * 60 * 1000;
 /// How long looking whether a message was handled holds it, in milliseconds: as short as can be.
 const LOOK: u64 = 1;
 /// How long after a failure of the store or the server a room is read again, in milliseconds.
-const AFTER_FAILURE: u64 = 15_000;
+const AFTER_FAILURE: u64 = 60_000;
 /// How often an acknowledgement is tried, within its lease.
 const ATTEMPTS: u32 = 4;
 /// Messages of one room that wait to be read, at most; more are fetched when there is room.

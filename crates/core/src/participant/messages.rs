@@ -19,6 +19,8 @@ use crate::room_key::RoomKey;
 const MAX_WAITING: usize = 1000;
 /// How long a message waits for its key or a connection, in milliseconds, unless told otherwise.
 const DEADLINE: u64 = 10 * 60 * 1000;
+/// From this version on, an upload's encrypted metadata comes with `rooms.mediaConfirm`.
+const METADATA_WHEN_CONFIRMED: (u32, u32) = (8, 5);
 /// The alphabet of Rocket.Chat's ids, whose characters people do not mistake for each other.
 const ID_ALPHABET: &[u8] = b"23456789ABCDEFGHJKLMNPQRSTWXYZabcdefghijkmnopqrstuvwxyz";
 
@@ -71,12 +73,60 @@ pub struct UploadedFile {
     pub encryption: Value,
     /// SHA-256 of the plain bytes, in hexadecimal.
     pub sha256: String,
+    /// Of an image, in pixels.
+    #[serde(default)]
+    pub dimensions: Option<Dimensions>,
     /// A text to go with it.
     #[serde(default)]
     pub msg: String,
     /// The message whose thread this belongs to.
     #[serde(default)]
     pub thread_id: Option<String>,
+}
+
+/// The size of an image, in pixels.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[allow(missing_docs, reason = "they are what they are called")]
+pub struct Dimensions {
+    pub width: u32,
+    pub height: u32,
+}
+
+/// What the list of a room's files shows of one, which the server has encrypted beside it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct UploadMetadata {
+    /// The real name.
+    pub name: String,
+    /// The real media type.
+    pub mime_type: String,
+    /// Key and iv.
+    pub encryption: Value,
+    /// SHA-256 of the plain bytes, in hexadecimal, where it is known before they are sent.
+    #[serde(default)]
+    pub sha256: Option<String>,
+}
+
+impl UploadMetadata {
+    fn plaintext(&self) -> Value {
+        let mut plaintext = json!({
+            "type": self.mime_type,
+            "typeGroup": self.mime_type.split('/').next(),
+            "name": self.name,
+            "encryption": self.encryption,
+        });
+        if let (Some(sha256), Some(members)) = (&self.sha256, plaintext.as_object_mut()) {
+            members.insert("hashes".to_owned(), json!({ "sha256": sha256 }));
+        }
+        plaintext
+    }
+}
+
+impl std::fmt::Debug for UploadMetadata {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UploadMetadata").finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for UploadedFile {
@@ -190,7 +240,7 @@ impl Shared {
     }
 
     async fn changed(self: &Arc<Self>, id: &str) -> Result<()> {
-        if self.expect_authorized(id).is_err() {
+        if self.expect_authorized(id).is_err() || !self.enabled() {
             return Ok(());
         }
         self.settle_room(id).await?;
@@ -398,6 +448,12 @@ impl Shared {
             return Some(Outcome::Error(failure));
         }
         let key = self.expect_usable(id).ok()?;
+        match self.spend(id, &key).await {
+            Err(failure) if failure.is(Code::KeyBudget) => return Some(Outcome::Error(failure)),
+            // The store does not count now.
+            Err(_) => return None,
+            Ok(()) => {}
+        }
         let body = match self.envelope(id, &key, record) {
             Ok(body) => body,
             Err(failure) => return Some(Outcome::Error(failure)),
@@ -459,6 +515,7 @@ impl Shared {
         self.expect_authorized(id)?;
         self.expect_encrypted(id).await?;
         let key = self.expect_usable(id)?;
+        self.spend(id, &key).await?;
         let sealed = self.sealed_message(&key, &message)?;
         self.audit("encrypted", json!({ "roomId": id, "keyId": key.id().as_str() })).await?;
         Ok(sealed)
@@ -469,7 +526,7 @@ impl Shared {
         let mut sealed = json!({
             "t": "e2e", "e2e": "pending",
             "content": self.seal(key, message)?,
-            "e2eMentions": mentions(message),
+            "e2eMentions": self.mentions(message),
         });
         if let (Some(thread), Some(members)) = (&message.thread_id, sealed.as_object_mut()) {
             members.insert("tmid".to_owned(), json!(thread));
@@ -490,25 +547,54 @@ impl Shared {
         self.expect_authorized(id)?;
         self.expect_encrypted(id).await?;
         let key = self.expect_usable(id)?;
+        self.spend(id, &key).await?;
         let mut body = json!({
             "roomId": id, "msgId": message_id, "content": self.seal(&key, &message)?,
         });
         if let Some(members) = body.as_object_mut()
             && !(message.mentions.is_empty() && message.channel_mentions.is_empty())
         {
-            members.insert("e2eMentions".to_owned(), mentions(&message));
+            members.insert("e2eMentions".to_owned(), self.mentions(&message));
         }
         self.host.post("chat.update", body).await?;
         self.audit("edited", json!({ "roomId": id, "messageId": message_id })).await?;
         Ok(Value::Null)
     }
 
-    /// Whether something could be sent to the room now; asked before a long upload.
-    pub(super) async fn check_send(self: &Arc<Self>, id: &str) -> Result<Value> {
+    /// Before a file is uploaded: whether it could be announced, and the field `content` that goes
+    /// with it. Servers from 8.5 on take the metadata with the announcement (protocol §5.5).
+    pub(super) async fn prepare_upload(
+        self: &Arc<Self>,
+        id: &str,
+        file: &UploadMetadata,
+    ) -> Result<Value> {
         self.expect_authorized(id)?;
         self.expect_encrypted(id).await?;
-        self.expect_usable(id)?;
-        Ok(Value::Null)
+        self.check_settings().await;
+        if !self.state().settings.files {
+            return Err(Failure::new(
+                Code::Disabled,
+                "the workspace has encrypted files switched off (E2E_Enable_Encrypt_Files)",
+            ));
+        }
+        let key = self.expect_usable(id)?;
+        if self.server_version().await? >= METADATA_WHEN_CONFIRMED {
+            return Ok(json!({}));
+        }
+        let content = self.seal_metadata(id, &key, file).await?;
+        Ok(json!({ "content": content.to_string() }))
+    }
+
+    async fn seal_metadata(
+        self: &Arc<Self>,
+        id: &str,
+        key: &RoomKey,
+        file: &UploadMetadata,
+    ) -> Result<Value> {
+        self.spend(id, key).await?;
+        let text = file.plaintext().to_string();
+        let sealed = key.encrypt_text(&mut **self.rng(), &text)?;
+        json_of(&sealed)
     }
 
     /// Announces a file that was uploaded encrypted (protocol §5.5, step 2). Confirming twice would
@@ -518,10 +604,17 @@ impl Shared {
         self.expect_encrypted(id).await?;
         let key = self.expect_usable(id)?;
         let since = super::serving::iso(self.host.now().saturating_sub(60_000));
+        self.spend(id, &key).await?;
         let content = key.encrypt(&mut **self.rng(), &file.content()?)?;
         let mut body = json!({ "t": "e2e", "msg": "", "content": json_of(&content)? });
         if let (Some(thread), Some(members)) = (&file.thread_id, body.as_object_mut()) {
             members.insert("tmid".to_owned(), json!(thread));
+        }
+        if self.server_version().await? >= METADATA_WHEN_CONFIRMED {
+            let metadata = self.seal_metadata(id, &key, &file.metadata()).await?;
+            if let Some(members) = body.as_object_mut() {
+                members.insert("fileContent".to_owned(), metadata);
+            }
         }
         let path = format!("rooms.mediaConfirm/{id}/{}", file.id);
         let message = match self.host.post_once(&path, body).await {
@@ -544,6 +637,18 @@ impl Shared {
             message.pointer("/file/_id").and_then(Value::as_str) == Some(file_id)
         };
         updated.iter().find(ours).cloned()
+    }
+
+    /// The mentions that were asked for, which travel in clear; none where the workspace does not
+    /// want them.
+    fn mentions(&self, message: &OutgoingMessage) -> Value {
+        match self.state().settings.mentions {
+            true => json!({
+                "e2eUserMentions": message.mentions,
+                "e2eChannelMentions": message.channel_mentions,
+            }),
+            false => json!({ "e2eUserMentions": [], "e2eChannelMentions": [] }),
+        }
     }
 
     async fn expect_encrypted(self: &Arc<Self>, id: &str) -> Result<()> {
@@ -576,9 +681,18 @@ impl Shared {
 }
 
 impl UploadedFile {
+    fn metadata(&self) -> UploadMetadata {
+        UploadMetadata {
+            name: self.name.clone(),
+            mime_type: self.mime_type.clone(),
+            encryption: self.encryption.clone(),
+            sha256: Some(self.sha256.clone()),
+        }
+    }
+
     /// The message's plaintext: attachment kinds differ by the prefix of some members.
     fn content(&self) -> Result<MessageContent> {
-        let format = self.name.rsplit_once('.').map_or("file", |(_, extension)| extension);
+        let format = extension(&self.name);
         let mut attachment = json!({
             "title": self.name,
             "type": "file",
@@ -589,14 +703,20 @@ impl UploadedFile {
             "hashes": { "sha256": self.sha256 },
         });
         let kind = self.mime_type.split('/').next().unwrap_or_default();
-        let members = match kind {
+        let mut members = match kind {
             "image" | "audio" | "video" => json!({
                 format!("{kind}_url"): self.url,
                 format!("{kind}_type"): self.mime_type,
                 format!("{kind}_size"): self.size,
             }),
-            _ => json!({ "size": self.size, "format": format.to_uppercase() }),
+            _ => json!({ "size": self.size, "format": format }),
         };
+        if let (Some(Dimensions { width, height }), "image", Some(members)) =
+            (&self.dimensions, kind, members.as_object_mut())
+        {
+            let dimensions = json!({ "width": width, "height": height });
+            members.insert("image_dimensions".to_owned(), dimensions);
+        }
         if let (Some(attachment), Value::Object(members)) = (attachment.as_object_mut(), members) {
             attachment.extend(members);
         }
@@ -611,6 +731,14 @@ impl UploadedFile {
     }
 }
 
+/// As Rocket.Chat's web client tells it.
+fn extension(name: &str) -> &str {
+    match name.rsplit_once('.') {
+        Some((stem, extension)) if !stem.is_empty() && !extension.is_empty() => extension,
+        _ => "file",
+    }
+}
+
 fn json_of(content: &EncryptedContent<'_>) -> Result<Value> {
     serde_json::from_str(&content.to_text())
         .map_err(|_| Failure::new(Code::Internal, "the envelope is not JSON"))
@@ -621,14 +749,8 @@ fn content_of(message: &OutgoingMessage) -> Result<MessageContent> {
     Ok(MessageContent::parse(&payload.to_string())?)
 }
 
-fn mentions(message: &OutgoingMessage) -> Value {
-    json!({
-        "e2eUserMentions": message.mentions, "e2eChannelMentions": message.channel_mentions,
-    })
-}
-
 /// No answer, or none for now.
-fn is_passing(failure: &Failure) -> bool {
+pub(super) fn is_passing(failure: &Failure) -> bool {
     failure.status.is_none_or(|status| status == 429 || status >= 500)
 }
 

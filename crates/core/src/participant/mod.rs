@@ -11,17 +11,23 @@
 //! | `serving` | keys for members who wait (§3.2), and whom to trust with them |
 //! | `incoming` | messages that come in: claimed, told, acknowledged |
 //! | `messages` | messages out, the outbox |
+//! | `quotes` | messages that others refer to |
+//! | `budget` | how many messages each key has encrypted |
+//! | `settings` | what the workspace has switched on |
 //! | `audit` | the audit trail |
 //! | `store` | sealed records |
 //! | `host` | effects, answers, and what runs the flows |
 
 mod account;
 mod audit;
+mod budget;
 mod host;
 mod incoming;
 mod messages;
+mod quotes;
 mod rooms;
 mod serving;
+mod settings;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -43,7 +49,7 @@ use crate::vault::Vault;
 
 pub use audit::AuditFilter;
 pub use host::{Change, Claim, Effect, Failure, Input, Outcome, Request};
-pub use messages::{OutgoingMessage, UploadedFile, WorkspaceEvent};
+pub use messages::{OutgoingMessage, UploadMetadata, UploadedFile, WorkspaceEvent};
 
 use host::{Executor, Host, Result};
 
@@ -135,7 +141,8 @@ pub enum Command {
     RevokeIdentity,
     ExportKeys { passphrase: Zeroizing<String> },
     ImportKeys { bundle: String, passphrase: Zeroizing<String> },
-    CheckSend { room_id: String },
+    PrepareUpload { room_id: String, file: UploadMetadata },
+    ResolveQuotes { document: Value },
     Announce { room_id: String, file: UploadedFile },
     Fingerprint { user_id: Option<String> },
     Pin { user_id: String, fingerprint: String },
@@ -166,6 +173,9 @@ struct State {
     versions: store::Versions,
     cursors: rooms::Cursors,
     known: incoming::Known,
+    settings: settings::Settings,
+    /// By room and key id.
+    budgets: BTreeMap<String, budget::Budget>,
     /// Lines of the audit trail that were made, to keep their order.
     audited: u32,
     /// The server's version, once it was asked for.
@@ -186,11 +196,12 @@ impl Shared {
     fn identity(&self) -> Result<Arc<Identity>> {
         let state = self.state();
         state.account.expect_not_revoked()?;
-        state.account.identity().ok_or_else(|| {
-            Failure::new(
+        state.account.identity().ok_or_else(|| match state.settings.enabled {
+            true => Failure::new(
                 Code::InvalidArgument,
                 "the participant has no identity yet: open it first",
-            )
+            ),
+            false => settings::disabled(),
         })
     }
 
@@ -370,7 +381,8 @@ impl Shared {
             Command::ImportKeys { bundle, passphrase } => {
                 self.import_keys(&bundle, &passphrase).await
             }
-            Command::CheckSend { room_id } => self.check_send(&room_id).await,
+            Command::PrepareUpload { room_id, file } => self.prepare_upload(&room_id, &file).await,
+            Command::ResolveQuotes { document } => self.resolve_quotes(&document).await,
             Command::Announce { room_id, file } => self.announce(&room_id, file).await,
             Command::RevokeIdentity => self.revoke().await,
             Command::Fingerprint { user_id } => self.fingerprint(user_id.as_deref()).await,
@@ -395,7 +407,10 @@ fn millis_of(value: Option<&Value>) -> Option<u64> {
     }
 }
 
-/// Server time in a document of the REST API, as it came.
+/// Server time in a document, as text that compares: ISO over REST, EJSON over DDP.
 fn time_of(value: Option<&Value>) -> Option<String> {
-    value?.as_str().map(str::to_owned)
+    match value? {
+        Value::String(time) => Some(time.clone()),
+        date => date.get("$date")?.as_u64().map(serving::iso),
+    }
 }

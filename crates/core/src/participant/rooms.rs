@@ -45,8 +45,8 @@ pub(super) struct Room {
     old_keys_of: Option<Option<String>>,
     /// The wrapped key that was opened last: opening is slow, and rounds are many.
     opened: Option<Opened>,
-    /// Whether the account has left the room.
-    left: bool,
+    /// The subscription with which the account left the room; empty where it is not known.
+    left: Option<String>,
     /// The room's key id for which the server is known to keep another key of ours.
     stuck: Option<String>,
     /// The id of the key for which the server was asked who lacks it.
@@ -58,6 +58,18 @@ struct Opened {
     wrapped: String,
     /// Whether the account's present pair opens it.
     by_present: bool,
+    /// When it was first tried, and when the server had last told its pair as it was last tried;
+    /// in milliseconds since 1970.
+    since: u64,
+    settled: Option<u64>,
+}
+
+impl Opened {
+    /// Whether it is known what becomes of it: a key that does not open may have been wrapped for
+    /// a pair that the server has got since.
+    fn is_final(&self, wrapped: &str) -> bool {
+        self.wrapped == wrapped && (self.by_present || self.settled > Some(self.since))
+    }
 }
 
 /// What is kept of a room: `room/<id>`.
@@ -65,6 +77,9 @@ struct Opened {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Record {
     pub(super) authorized: bool,
+    /// Whether the application gave the room up: `all` does not mean it.
+    #[serde(default)]
+    given_up: bool,
     /// The id of the key that messages are sent under.
     current: Option<String>,
     pub(super) keys: Vec<Held>,
@@ -80,7 +95,8 @@ pub(super) struct Held {
     jwk: Zeroizing<String>,
     /// Milliseconds since 1970, when it was first held here.
     pub(super) since: u64,
-    /// How it came: `created`, `accepted`, `subscription`, `old`, `reset`.
+    /// How it came: `created`, `accepted`, `subscription`, `old`, `reset`, `imported`; `offered`
+    /// where it was made here and the room took another one, as far as is known.
     pub(super) source: String,
 }
 
@@ -96,6 +112,9 @@ pub(super) struct Document {
     pub(super) e2e_key_id: Option<String>,
     #[serde(default, rename = "usersWaitingForE2EKeys")]
     pub(super) waiting: Option<Vec<WaitingUser>>,
+    /// When the server changed it last; as text, which compares.
+    #[serde(skip)]
+    updated: Option<String>,
 }
 
 /// Somebody in a room's queue.
@@ -111,6 +130,9 @@ pub(super) struct WaitingUser {
 pub(super) struct Subscription {
     #[serde(default, rename = "_id")]
     id: String,
+    /// When the server changed it last; as text, which compares.
+    #[serde(skip)]
+    updated: Option<String>,
     #[serde(default, rename = "E2EKey")]
     pub(super) key: Option<String>,
     #[serde(default, rename = "E2ESuggestedKey")]
@@ -172,14 +194,13 @@ impl Room {
     }
 
     fn made_here(&self, key: &RoomKey) -> bool {
-        let made = |held: &Held| matches!(held.source.as_str(), "created" | "reset");
+        let made = |held: &Held| matches!(held.source.as_str(), "created" | "reset" | "offered");
         self.record.keys.iter().any(|held| made(held) && *held.jwk == key.jwk())
     }
 
     fn leave_if(&mut self, gone: impl FnOnce(&Subscription) -> bool) {
-        if self.subscription.as_ref().is_some_and(gone) {
-            self.subscription = None;
-            self.left = true;
+        if let Some(subscription) = self.subscription.take_if(|known| gone(known)) {
+            self.left = Some(subscription.id);
         }
     }
 }
@@ -216,10 +237,11 @@ impl Shared {
     }
 
     /// A room that is not authorised is neither read nor sent to nor given keys, and its keys are
-    /// forgotten.
-    pub(super) async fn deauthorize(&self, id: &str) -> Result<Value> {
+    /// forgotten. What waits to be sent there is told as failed.
+    pub(super) async fn deauthorize(self: &Arc<Self>, id: &str) -> Result<Value> {
         self.identity()?;
         self.set_authorized(id, false).await?;
+        self.flush(id).await;
         Ok(Value::Null)
     }
 
@@ -227,20 +249,28 @@ impl Shared {
         {
             let mut state = self.state();
             let room = state.rooms.entry(id.to_owned()).or_default();
-            if room.record.authorized == authorized {
+            if room.record.authorized == authorized && room.record.given_up != authorized {
                 return Ok(());
             }
             if authorized {
                 room.record.authorized = true;
+                room.record.given_up = false;
                 room.stale = true;
             } else {
-                room.record = Record::default();
+                room.record = Record { given_up: true, ..Record::default() };
                 room.ring = KeyRing::new();
                 room.pending.clear();
-                room.opened = None;
             }
+            room.opened = None;
+            room.old_keys_of = None;
         }
-        self.save_room(id).await?;
+        if let Err(failure) = self.save_room(id).await {
+            // Authorised again, it is written again. What is given up stays so.
+            if let (true, Some(room)) = (authorized, self.state().rooms.get_mut(id)) {
+                room.record.authorized = false;
+            }
+            return Err(failure);
+        }
         let event = if authorized { "roomAuthorized" } else { "roomDeauthorized" };
         self.host.emit(event, json!({ "roomId": id }));
         self.audit(event, json!({ "roomId": id })).await
@@ -252,6 +282,12 @@ impl Shared {
         rooms.map(|(id, _)| id.clone()).collect()
     }
 
+    fn rooms_with_waiting(&self) -> Vec<String> {
+        let state = self.state();
+        let rooms = state.rooms.iter().filter(|(_, room)| !room.outbox.is_empty());
+        rooms.map(|(id, _)| id.clone()).collect()
+    }
+
     pub(super) fn expect_authorized(&self, id: &str) -> Result<()> {
         self.identity()?;
         match self.state().rooms.get(id) {
@@ -260,13 +296,19 @@ impl Shared {
         }
     }
 
+    /// Writes what is kept of the room. In turn, so that the last to write is right.
     async fn save_room(&self, id: &str) -> Result<()> {
+        self.alone(format!("save/{id}"), self.save_room_alone(id)).await
+    }
+
+    async fn save_room_alone(&self, id: &str) -> Result<()> {
         let Some(record) = self.state().rooms.get(id).map(|room| room.record.clone()) else {
             return Ok(());
         };
         let merged = self
             .write(&format!("room/{id}"), record, |theirs, ours| Record {
                 authorized: ours.authorized,
+                given_up: ours.given_up,
                 current: ours.current,
                 // A room that was given up forgets its keys, whoever still had them.
                 keys: if ours.authorized { merge(theirs.keys, ours.keys) } else { Vec::new() },
@@ -274,18 +316,26 @@ impl Shared {
             .await?;
         let mut state = self.state();
         let room = state.rooms.entry(id.to_owned()).or_default();
-        if room.record.keys.len() != merged.keys.len() {
-            room.ring = ring_of(&merged)?;
-            room.record = merged;
+        // Keys of another process. What else changed here meanwhile stays.
+        if room.record.authorized && merged.authorized {
+            let keys = merge(merged.keys, room.record.keys.clone());
+            if keys.len() != room.record.keys.len() {
+                room.record.keys = keys;
+                room.ring = ring_of(&room.record)?;
+            }
         }
         Ok(())
     }
 
     /// One full round: keys, rooms, suggestions, waiting members, outbox, messages.
     pub(super) async fn sync(self: &Arc<Self>) -> Result<Value> {
-        self.identity()?;
+        self.state().account.expect_not_revoked()?;
         self.alone("sync".to_owned(), async {
+            if !self.check_settings().await {
+                return Ok(Value::Null);
+            }
             self.check_unsettled().await?;
+            self.identity()?;
             self.fetch_lists().await?;
             self.settle_rooms().await;
             if self.options.distribute_keys
@@ -293,8 +343,11 @@ impl Shared {
             {
                 self.trouble("", &failure);
             }
-            for id in self.authorized_rooms() {
+            // Also what waits for rooms that are not authorised any more: it is told as failed.
+            for id in self.rooms_with_waiting() {
                 self.flush(&id).await;
+            }
+            for id in self.authorized_rooms() {
                 let unread = |room: &Room| room.stale && room.subscription.is_some();
                 if self.state().rooms.get(&id).is_some_and(unread)
                     && let Err(failure) = self.fetch_messages(&id).await
@@ -357,12 +410,17 @@ impl Shared {
             let state = self.state();
             let encrypted = state.rooms.iter().filter(|(_, room)| {
                 room.subscription.is_some()
+                    && !room.record.given_up
                     && room.document.as_ref().is_some_and(Document::is_encrypted)
             });
             encrypted.map(|(id, _)| id.clone()).collect()
         };
         for id in found {
-            self.set_authorized(&id, true).await?;
+            // It may have been given up meanwhile.
+            let given_up = self.state().rooms.get(&id).is_some_and(|room| room.record.given_up);
+            if !given_up {
+                self.set_authorized(&id, true).await?;
+            }
         }
         Ok(())
     }
@@ -374,13 +432,22 @@ impl Shared {
         if let (Some(id), Ok(mut subscription)) = (id, subscription) {
             let mut state = self.state();
             let room = state.rooms.entry(id.to_owned()).or_default();
+            subscription.updated = time_of(document.get("_updatedAt"));
+            let known = room.subscription.as_ref();
+            // Streams and answers overtake each other. A reset changes a subscription without a
+            // new time, so of two with the same time the later counts.
+            let late = known.is_some_and(|known| is_before(&subscription.updated, &known.updated))
+                || room.left.as_ref().is_some_and(|left| *left == subscription.id);
+            if late {
+                return;
+            }
             // Servers before 7.13 leave old keys out of lists; `getOne` has them.
             if subscription.old_room_keys.is_none() {
                 subscription.old_room_keys =
                     room.subscription.take().and_then(|known| known.old_room_keys);
             }
             room.subscription = Some(subscription);
-            room.left = false;
+            room.left = None;
         }
     }
 
@@ -401,7 +468,7 @@ impl Shared {
         for (id, room) in &mut self.state().rooms {
             if !listed.contains(id.as_str()) {
                 room.subscription = None;
-                room.left = true;
+                room.left.get_or_insert_default();
             }
         }
     }
@@ -409,7 +476,7 @@ impl Shared {
     /// Refuses what needs a member, where the account has left the room.
     pub(super) fn expect_member(&self, id: &str) -> Result<()> {
         match self.state().rooms.get(id) {
-            Some(room) if room.left => {
+            Some(room) if room.left.is_some() => {
                 Err(Failure::new(Code::NotAMember, "the account is not in the room any more"))
             }
             _ => Ok(()),
@@ -419,8 +486,15 @@ impl Shared {
     /// Takes a room document.
     pub(super) fn see_room(&self, document: &Value) {
         let id = document.get("_id").and_then(Value::as_str);
-        if let (Some(id), Ok(seen)) = (id, serde_json::from_value::<Document>(document.clone())) {
-            self.state().rooms.entry(id.to_owned()).or_default().document = Some(seen);
+        let seen = serde_json::from_value::<Document>(document.clone());
+        if let (Some(id), Ok(mut seen)) = (id, seen) {
+            seen.updated = time_of(document.get("_updatedAt"));
+            let mut state = self.state();
+            let known = &mut state.rooms.entry(id.to_owned()).or_default().document;
+            // Streams and answers overtake each other.
+            if !known.as_ref().is_some_and(|known| is_before(&seen.updated, &known.updated)) {
+                *known = Some(seen);
+            }
         }
     }
 
@@ -622,10 +696,10 @@ impl Shared {
         let body = json!({ "uid": self.options.user_id, "rid": id, "key": wrapped });
         self.host.post("e2e.updateGroupKey", body).await?;
         if let Some(room) = self.state().rooms.get_mut(id) {
-            room.opened = Some(Opened { wrapped: wrapped.clone(), by_present: true });
             if let Some(subscription) = &mut room.subscription {
-                subscription.key = Some(wrapped);
+                subscription.key = Some(wrapped.clone());
             }
+            room.opened = Some(Opened { wrapped, by_present: true, since: 0, settled: None });
         }
         Ok(())
     }
@@ -742,8 +816,8 @@ impl Shared {
         wrapped: &str,
         document: &Document,
     ) -> Result<()> {
-        let is_known = |room: &Room| room.opened.as_ref().is_some_and(|o| o.wrapped == wrapped);
-        if self.state().rooms.get(id).is_some_and(is_known) {
+        let is_final = |room: &Room| room.opened.as_ref().is_some_and(|o| o.is_final(wrapped));
+        if self.state().rooms.get(id).is_some_and(is_final) {
             return Ok(());
         }
         let mut unwrapped = self.unwrap(wrapped);
@@ -755,8 +829,15 @@ impl Shared {
             unwrapped = self.unwrap(wrapped);
         }
         let by_present = unwrapped.as_ref().is_ok_and(|unwrapped| unwrapped.by_present);
-        if let Some(room) = self.state().rooms.get_mut(id) {
-            room.opened = Some(Opened { wrapped: wrapped.to_owned(), by_present });
+        {
+            let (now, mut state) = (self.host.now(), self.state());
+            let settled = state.account.settled();
+            if let Some(room) = state.rooms.get_mut(id) {
+                let before = room.opened.take().filter(|opened| opened.wrapped == wrapped);
+                let since = before.map_or(now, |before| before.since);
+                let wrapped = wrapped.to_owned();
+                room.opened = Some(Opened { wrapped, by_present, since, settled });
+            }
         }
         let Ok(Unwrapped { key, .. }) = unwrapped else { return Ok(()) };
         let named = document.e2e_key_id.as_deref();
@@ -800,7 +881,8 @@ impl Shared {
         let since = self.host.now();
         let mut state = self.state();
         let room = state.rooms.entry(id.to_owned()).or_default();
-        if !room.holds(key) {
+        // Given up meanwhile: its keys are forgotten.
+        if room.record.authorized && !room.holds(key) {
             room.record.keys.push(Held {
                 id: key.id().to_string(),
                 recorded_id: recorded_id.to_string(),
@@ -812,19 +894,14 @@ impl Shared {
         }
     }
 
-    /// Drops a key of ours that lost the race: nothing was encrypted under it.
-    fn forget(&self, id: &str, key: &RoomKey) -> Result<()> {
-        let mut state = self.state();
-        let room = state.rooms.entry(id.to_owned()).or_default();
-        room.record.keys.retain(|held| *held.jwk != key.jwk());
-        room.ring = ring_of(&room.record)?;
-        Ok(())
-    }
-
-    /// Creates the room's first key (protocol §3.4); drops it where somebody was faster.
+    /// Creates the room's first key (protocol §3.4), or offers one again that was made here.
     async fn create(self: &Arc<Self>, id: &str) -> Result<()> {
         let identity = self.identity()?;
-        let key = self.new_key().await?;
+        let made = self.state().rooms.get(id).and_then(Room::newest_made);
+        let key = match made {
+            Some(key) => key,
+            None => self.new_key().await?,
+        };
         let wrapped = key.wrap_for(&mut **self.rng(), identity.public_key())?;
         // Kept before it is published, or a lost answer would lose the room's key.
         self.hold(id, &key, key.id().clone(), "created");
@@ -845,7 +922,7 @@ impl Shared {
             self.refresh_room(id).await?;
         }
         if !self.names(id, &key) {
-            self.forget(id, &key)?;
+            self.yield_to_another(id, &key);
             self.save_room(id).await?;
             return self.ask(id).await;
         }
@@ -853,6 +930,16 @@ impl Shared {
         self.tell_current(id, None, Some(key.id().as_str()));
         self.audit("keyCreated", json!({ "roomId": id, "keyId": key.id().as_str() })).await?;
         self.serve_newcomers(id).await
+    }
+
+    /// Marks a key of ours that lost the race. It is not thrown away: servers before 8.7 may yet
+    /// name it, from an earlier attempt that was under way for long. Nobody else is given it.
+    fn yield_to_another(&self, id: &str, key: &RoomKey) {
+        let mut state = self.state();
+        let room = state.rooms.entry(id.to_owned()).or_default();
+        if let Some(held) = room.record.keys.iter_mut().find(|held| *held.jwk == key.jwk()) {
+            held.source = "offered".to_owned();
+        }
     }
 
     fn names(&self, id: &str, key: &RoomKey) -> bool {
@@ -864,8 +951,7 @@ impl Shared {
         {
             let mut state = self.state();
             let room = state.rooms.entry(id.to_owned()).or_default();
-            room.ring.set_current(Arc::clone(key));
-            room.record.current = Some(key.id().to_string());
+            room.make_current(Arc::clone(key));
         }
         self.save_room(id).await?;
         self.retry_pending(id).await;
@@ -960,7 +1046,7 @@ impl Shared {
         let room = state.rooms.get(id)?;
         let named = room.document.as_ref()?.e2e_key_id.clone()?;
         let stored = room.subscription.as_ref()?.key.as_ref()?;
-        let examined = room.opened.as_ref().is_some_and(|opened| opened.wrapped == *stored);
+        let examined = room.opened.as_ref().is_some_and(|opened| opened.is_final(stored));
         let stuck = examined && room.usable_key().is_none() && room.stuck.as_ref() != Some(&named);
         stuck.then_some(named)
     }
@@ -1040,6 +1126,7 @@ impl Shared {
                 "keyId": held.id,
                 "source": held.source,
                 "since": held.since,
+                "messages": super::budget::spent(&state, id, &held.id),
                 "current": current.as_ref().is_some_and(|key| key.id().as_str() == held.id),
             })
         });
@@ -1084,7 +1171,8 @@ impl Shared {
 impl Room {
     /// All keys but the current one: the id they are recorded under, since when, the key.
     pub(super) fn old_keys(&self, current: &RoomKey) -> Result<Vec<(String, u64, Arc<RoomKey>)>> {
-        let old = self.record.keys.iter().filter(|held| *held.jwk != current.jwk());
+        let known = |held: &&Held| *held.jwk != current.jwk() && held.source != "offered";
+        let old = self.record.keys.iter().filter(known);
         old.map(|held| {
             let key = RoomKey::from_jwk(&held.jwk, held.id.parse()?)?;
             Ok((held.recorded_id.clone(), held.since, Arc::new(key)))
@@ -1092,15 +1180,29 @@ impl Room {
         .collect()
     }
 
+    fn make_current(&mut self, key: Arc<RoomKey>) {
+        // Where it is not held any more, the room was given up meanwhile.
+        let held = self.record.keys.iter_mut().find(|held| *held.jwk == key.jwk());
+        let Some(held) = held else { return };
+        if held.source == "offered" {
+            held.source = "created".to_owned();
+        }
+        self.record.current = Some(key.id().to_string());
+        self.ring.set_current(key);
+    }
+
+    /// The last key that was created here, for a room that still has none.
+    fn newest_made(&self) -> Option<Arc<RoomKey>> {
+        let made = |held: &&Held| matches!(held.source.as_str(), "created" | "offered");
+        self.ring.newest(&self.record.keys.iter().rev().find(made)?.id.parse().ok()?)
+    }
+
     /// The key that the room names becomes the current one; without one, none is.
     fn settle_current(&mut self, document: &Document) {
         let named = document.e2e_key_id.as_deref().or(self.record.current.as_deref());
         let held = named.and_then(|named| named.parse().ok()).and_then(|id| self.ring.newest(&id));
         match held {
-            Some(key) => {
-                self.record.current = Some(key.id().to_string());
-                self.ring.set_current(key);
-            }
+            Some(key) => self.make_current(key),
             None => self.ring.retire_current(),
         }
     }
@@ -1119,6 +1221,11 @@ struct Lists {
     update: Vec<Value>,
     #[serde(default)]
     remove: Vec<Value>,
+}
+
+/// Whether a document is older than another one; nobody can tell without both times.
+fn is_before(time: &Option<String>, other: &Option<String>) -> bool {
+    time.as_ref().zip(other.as_ref()).is_some_and(|(time, other)| time < other)
 }
 
 /// The largest `_updatedAt`, which ISO texts of one form compare by.
