@@ -18,7 +18,7 @@ const EXAMPLE = join(ROOT, 'examples', 'apps-engine');
 const MODULES = join(SANDBOX, 'node_modules');
 
 /** A copy of the example, in a folder as a developer has it after `npm install`. */
-function copyExample(folder: string, engine: string): void {
+function copyExample(folder: string): void {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   for (const name of readdirSync(EXAMPLE)) {
@@ -27,10 +27,9 @@ function copyExample(folder: string, engine: string): void {
   }
   const modules = join(folder, 'node_modules');
   mkdirSync(join(modules, '@rocket.chat'), { recursive: true });
-  for (const name of ['ui-kit', 'icons']) {
+  for (const name of ['ui-kit', 'icons', 'apps-engine']) {
     symlinkSync(join(MODULES, '@rocket.chat', name), join(modules, '@rocket.chat', name));
   }
-  symlinkSync(engine, join(modules, '@rocket.chat', 'apps-engine'));
   symlinkSync(join(MODULES, 'typescript'), join(modules, 'typescript'));
   mkdirSync(join(modules, '@types'));
   symlinkSync(join(MODULES, '@types', 'node'), join(modules, '@types', 'node'));
@@ -38,8 +37,8 @@ function copyExample(folder: string, engine: string): void {
 }
 
 /** Vendors the library and packages the app as its README says: with apps-cli 1.9.0, untouched. */
-export function packageVendored(folder: string, engine: string): Buffer {
-  copyExample(folder, engine);
+export function packageVendored(folder: string): Buffer {
+  copyExample(folder);
   execFileSync(process.execPath, [join(ROOT, 'dist', 'cli', 'main.js'), 'vendor', folder]);
   return runCli(folder);
 }
@@ -63,10 +62,9 @@ export function runCli(folder: string): Buffer {
  */
 export async function packageBundled(
   folder: string,
-  engine: string,
   library = 'rocketchat-e2ee/apps-engine',
 ): Promise<Buffer> {
-  copyExample(folder, engine);
+  copyExample(folder);
   for (const name of readdirSync(folder).filter((name) => name.endsWith('.ts'))) {
     const source = readFileSync(join(folder, name), 'utf8');
     writeFileSync(join(folder, name), source.replaceAll("'./rocketchat-e2ee'", `'${library}'`));
