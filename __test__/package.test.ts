@@ -66,8 +66,13 @@ test('import finds every name', () => {
   expect(run('a.mjs', source)).toBe('true true');
 });
 
-// What needs Node.js or a connection of its own stays outside.
-const APP_NAMES = NAMES.filter((name) => !/Workspace$|^Sqlite/.test(name));
+// What needs Node.js or a connection of its own stays outside; what only apps need comes in.
+const APP_NAMES = [
+  ...NAMES.filter((name) => !/^(Rest|Realtime)Workspace$|^Sqlite/.test(name)),
+  'AppParticipant',
+  'capabilities',
+  'e2eeSettings',
+].sort();
 
 test('apps find every name of theirs, and no other', () => {
   const names = run(
