@@ -158,6 +158,9 @@ const POLL = 15_000;
 /** The same where the realtime streams tell of changes: a safety net. */
 const SAFETY_NET = 5 * 60_000;
 
+/** A longer timer would fire at once. */
+const MAX_TIMER = 2 ** 31 - 1;
+
 /** What the core wants done; its `effect` names it. */
 type Effect = { id: number } & (
   | {
@@ -622,10 +625,13 @@ export class Participant extends EventEmitter {
         return this.#store.claim(effect.name, effect.ttl);
       case 'sleep':
         return new Promise<void>((resolve) => {
-          const timer = setTimeout(() => {
-            this.#sleeps.delete(timer);
-            resolve();
-          }, effect.ms);
+          const timer = setTimeout(
+            () => {
+              this.#sleeps.delete(timer);
+              resolve();
+            },
+            Math.min(effect.ms, MAX_TIMER),
+          );
           // Waiting alone must not keep a process alive. Some hosts' timers are numbers.
           timer.unref?.();
           this.#sleeps.add(timer);

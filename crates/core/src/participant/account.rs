@@ -205,6 +205,29 @@ impl Shared {
         state.account.expect_not_revoked()
     }
 
+    /// Takes what another process on the same store has made of the account.
+    pub(super) async fn catch_up_account(self: &Arc<Self>) -> Result<()> {
+        let records = self.load_newer::<Record>(RECORD).await?;
+        if let Some((_, record)) = records.into_iter().find(|(name, _)| name == RECORD) {
+            self.take_account(record)?;
+        }
+        self.state().account.expect_not_revoked()
+    }
+
+    fn take_account(&self, record: Record) -> Result<()> {
+        let revoked = matches!(record, Record::Revoked { .. });
+        {
+            let account = &mut self.state().account;
+            if revoked && account.expect_not_revoked().is_ok() {
+                self.host.emit("identityRevoked", json!({}));
+            }
+            account.take(record)?;
+        }
+        // The wrapped keys that were tried may open now.
+        self.forget_opened();
+        Ok(())
+    }
+
     /// The four cases of protocol §10, and what two replicas that start at once make of them.
     async fn settle_identity(self: &Arc<Self>) -> Result<()> {
         // A failed fetch ends here: making keys then would orphan the real ones.

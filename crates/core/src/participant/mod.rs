@@ -210,6 +210,19 @@ impl Shared {
         self.state().busy.remove(&what);
         result
     }
+
+    /// As [`Shared::alone`], unless the same is waiting for its turn already: that will do.
+    async fn alone_once(&self, what: String, work: impl Future<Output = Result<()>>) -> Result<()> {
+        let turn = format!("{what}/turn");
+        if !self.state().busy.insert(turn.clone()) {
+            return Ok(());
+        }
+        self.alone(what, async {
+            self.state().busy.remove(&turn);
+            work.await
+        })
+        .await
+    }
 }
 
 /// What an input is, where the rest of it cannot be read. Not an enum with members: those are
@@ -349,6 +362,18 @@ impl fmt::Debug for Participant {
 
 impl Shared {
     async fn run(self: &Arc<Self>, command: Command) -> Result<Value> {
+        match &command {
+            // These read the store themselves, or need nothing of it.
+            Command::Open
+            | Command::Sync
+            | Command::Send { .. }
+            | Command::Decrypt { .. }
+            | Command::PassphraseTold => {}
+            Command::Edit { room_id, .. }
+            | Command::ResetRoomKey { room_id }
+            | Command::Announce { room_id, .. } => self.catch_up(Some(room_id)).await?,
+            _ => self.catch_up(None).await?,
+        }
         match command {
             Command::Open => self.open().await,
             Command::Sync => self.sync().await,
@@ -356,7 +381,7 @@ impl Shared {
             Command::Edit { room_id, message_id, message } => {
                 self.edit(&room_id, &message_id, message).await
             }
-            Command::Decrypt { messages } => self.decrypt_all(messages),
+            Command::Decrypt { messages } => self.decrypt_all(messages).await,
             Command::CreateRoomKey { room_id } => self.create_room_key(&room_id).await,
             Command::ResetRoomKey { room_id } => self.reset_room_key(&room_id).await,
             Command::RequestRoomKey { room_id } => self.request_room_key(&room_id).await,
@@ -403,8 +428,10 @@ fn millis_of(value: Option<&Value>) -> Option<u64> {
 
 /// Server time in a document, as text that compares: ISO over REST, EJSON over DDP.
 fn time_of(value: Option<&Value>) -> Option<String> {
-    match value? {
-        Value::String(time) => Some(time.clone()),
-        date => date.get("$date")?.as_u64().map(serving::iso),
+    // Anything else would be asked for ever after, and never be a time to the server.
+    let millis = millis_of(value)?;
+    match value?.as_str() {
+        Some(text) => text.ends_with('Z').then(|| text.to_owned()),
+        None => Some(serving::iso(millis)),
     }
 }

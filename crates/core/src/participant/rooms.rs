@@ -12,8 +12,10 @@ use zeroize::Zeroizing;
 
 use super::account::Unwrapped;
 use super::host::{Failure, Flow, Result};
+use super::incoming::OVERLAP;
+use super::serving::iso;
 use super::store::parse;
-use super::{Rooms, Shared, time_of};
+use super::{Rooms, Shared, millis_of, time_of};
 use crate::error::Code;
 use crate::identity::Identity;
 use crate::key_ring::KeyRing;
@@ -40,6 +42,8 @@ pub(super) struct Room {
     pub(super) incoming: super::incoming::Incoming,
     /// Whether there may be messages that were not read yet.
     pub(super) stale: bool,
+    /// When the room was last changed, as the server's list has it.
+    updated: Option<String>,
     asked: u64,
     /// The room's key id when old keys were last asked for.
     old_keys_of: Option<Option<String>>,
@@ -78,7 +82,7 @@ impl Opened {
 pub(super) struct Record {
     pub(super) authorized: bool,
     /// Whether the application gave the room up: `all` does not mean it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     given_up: bool,
     /// The id of the key that messages are sent under.
     current: Option<String>,
@@ -101,10 +105,9 @@ pub(super) struct Held {
 }
 
 /// The fields of a room document that matter.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Document {
-    #[serde(default)]
     t: String,
     #[serde(default)]
     encrypted: bool,
@@ -118,7 +121,7 @@ pub(super) struct Document {
 }
 
 /// Somebody in a room's queue.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct WaitingUser {
     pub(super) user_id: String,
@@ -144,7 +147,7 @@ pub(super) struct Subscription {
     suggested_old_room_keys: Option<Vec<OldKey>>,
 }
 
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize)]
 struct OldKey {
     #[serde(rename = "e2eKeyId")]
     id: String,
@@ -171,7 +174,8 @@ impl Room {
     /// Whether the current key may be used and given away: it is the one that the room names.
     pub(super) fn usable_key(&self) -> Option<Arc<RoomKey>> {
         let key = self.ring.current()?;
-        let named = self.document.as_ref().and_then(|document| document.e2e_key_id.as_deref());
+        // Not before it is known which one that is now: it may have been reset meanwhile.
+        let named = self.document.as_ref()?.e2e_key_id.as_deref();
         named.is_none_or(|named| named == key.id().as_str()).then(|| Arc::clone(key))
     }
 
@@ -179,6 +183,59 @@ impl Room {
     pub(super) fn asked_for_all(&self) -> bool {
         let current = self.ring.current().map(|key| key.id().as_str());
         current.is_some() && self.served.as_deref() == current
+    }
+
+    /// Whether a subscription document says other things of keys than are known here.
+    pub(super) fn differs(&self, document: &Value) -> bool {
+        let Ok(told) = serde_json::from_value::<Subscription>(document.clone()) else {
+            return false;
+        };
+        self.subscription.as_ref().is_none_or(|known| {
+            told.key != known.key
+                || told.suggested != known.suggested
+                || (told.old_room_keys.is_some() && told.old_room_keys != known.old_room_keys)
+        })
+    }
+
+    /// Whether a room document says other things of encryption than are known here.
+    pub(super) fn differs_in_room(&self, document: &Value) -> bool {
+        let Ok(told) = serde_json::from_value::<Document>(document.clone()) else {
+            return false;
+        };
+        self.document.as_ref().is_none_or(|known| {
+            let updated = known.updated.clone();
+            Document { updated, ..told } != *known
+        })
+    }
+
+    fn give_up(&mut self) {
+        self.record = Record { given_up: true, ..Record::default() };
+        self.ring = KeyRing::new();
+        self.pending.clear();
+        self.opened = None;
+    }
+
+    /// Takes the record as it is in the store; returns the event that tells of it, if any.
+    fn take_record(&mut self, theirs: Record) -> Result<Option<&'static str>> {
+        let was = self.record.authorized;
+        if !theirs.authorized {
+            self.give_up();
+            self.record.given_up = theirs.given_up;
+            return Ok(was.then_some("roomDeauthorized"));
+        }
+        let ours = std::mem::take(&mut self.record);
+        self.record = Record {
+            current: ours.current.or(theirs.current),
+            keys: merge(theirs.keys, ours.keys.clone()),
+            ..theirs
+        };
+        if self.record.keys.len() != ours.keys.len() || !was {
+            self.ring = ring_of(&self.record)?;
+        }
+        if !was {
+            self.stale = true;
+        }
+        Ok((!was).then_some("roomAuthorized"))
     }
 
     fn holds(&self, key: &RoomKey) -> bool {
@@ -214,6 +271,26 @@ impl Shared {
             let room = state.rooms.entry(id.to_owned()).or_default();
             room.ring = ring_of(&record)?;
             room.record = record;
+        }
+        Ok(())
+    }
+
+    /// Takes what other processes on the same store have written: the account, the pins, and the
+    /// records of one room or of all.
+    pub(super) async fn catch_up(self: &Arc<Self>, id: Option<&str>) -> Result<()> {
+        self.catch_up_account().await?;
+        if id.is_none() {
+            self.load_pins().await?;
+        }
+        let prefix = format!("room/{}", id.unwrap_or_default());
+        let records = self.load_newer::<Record>(&prefix).await?;
+        let mut state = self.state();
+        for (name, theirs) in records {
+            let Some(id) = name.strip_prefix("room/") else { continue };
+            let room = state.rooms.entry(id.to_owned()).or_default();
+            if let Some(event) = room.take_record(theirs)? {
+                self.host.emit(event, json!({ "roomId": id }));
+            }
         }
         Ok(())
     }
@@ -257,14 +334,12 @@ impl Shared {
                 room.record.given_up = false;
                 room.stale = true;
             } else {
-                room.record = Record { given_up: true, ..Record::default() };
-                room.ring = KeyRing::new();
-                room.pending.clear();
+                room.give_up();
             }
             room.opened = None;
             room.old_keys_of = None;
         }
-        if let Err(failure) = self.save_room(id).await {
+        if let Err(failure) = self.write_room(id, true).await {
             // Authorised again, it is written again. What is given up stays so.
             if let (true, Some(room)) = (authorized, self.state().rooms.get_mut(id)) {
                 room.record.authorized = false;
@@ -298,31 +373,42 @@ impl Shared {
 
     /// Writes what is kept of the room. In turn, so that the last to write is right.
     async fn save_room(&self, id: &str) -> Result<()> {
-        self.alone(format!("save/{id}"), self.save_room_alone(id)).await
+        self.write_room(id, false).await
     }
 
-    async fn save_room_alone(&self, id: &str) -> Result<()> {
+    /// Whether a room is authorised is for who `decides` it now; anybody else keeps what another
+    /// process has decided meanwhile. In turn, so that the last to write is right.
+    async fn write_room(&self, id: &str, decides: bool) -> Result<()> {
+        self.alone(format!("save/{id}"), self.write_room_alone(id, decides)).await
+    }
+
+    async fn write_room_alone(&self, id: &str, decides: bool) -> Result<()> {
         let Some(record) = self.state().rooms.get(id).map(|room| room.record.clone()) else {
             return Ok(());
         };
+        let authorized = record.authorized;
         let merged = self
-            .write(&format!("room/{id}"), record, |theirs, ours| Record {
-                authorized: ours.authorized,
-                given_up: ours.given_up,
-                current: ours.current,
-                // A room that was given up forgets its keys, whoever still had them.
-                keys: if ours.authorized { merge(theirs.keys, ours.keys) } else { Vec::new() },
+            .write(&format!("room/{id}"), record, |theirs: Record, ours: Record| {
+                let kept = if decides { &ours } else { &theirs };
+                Record {
+                    authorized: kept.authorized,
+                    given_up: kept.given_up,
+                    // A room that was given up forgets its keys, whoever still had them.
+                    keys: match kept.authorized {
+                        true => merge(theirs.keys, ours.keys),
+                        false => Vec::new(),
+                    },
+                    current: ours.current,
+                }
             })
             .await?;
         let mut state = self.state();
         let room = state.rooms.entry(id.to_owned()).or_default();
-        // Keys of another process. What else changed here meanwhile stays.
-        if room.record.authorized && merged.authorized {
-            let keys = merge(merged.keys, room.record.keys.clone());
-            if keys.len() != room.record.keys.len() {
-                room.record.keys = keys;
-                room.ring = ring_of(&room.record)?;
-            }
+        // Where it was decided anew meanwhile, that is written next.
+        if room.record.authorized == authorized
+            && let Some(event) = room.take_record(merged)?
+        {
+            self.host.emit(event, json!({ "roomId": id }));
         }
         Ok(())
     }
@@ -331,6 +417,7 @@ impl Shared {
     pub(super) async fn sync(self: &Arc<Self>) -> Result<Value> {
         self.state().account.expect_not_revoked()?;
         self.alone("sync".to_owned(), async {
+            self.catch_up(None).await?;
             if !self.check_settings().await {
                 return Ok(Value::Null);
             }
@@ -371,8 +458,9 @@ impl Shared {
             let state = self.state();
             (state.cursors.subscriptions.clone(), state.cursors.rooms.clone())
         };
-        let since = |cursor: &Option<String>| match cursor {
-            Some(cursor) => json!({ "updatedSince": cursor }),
+        // What was changed in the same moment as the latest that was listed may not have been there.
+        let since = |cursor: &Option<String>| match millis_of(Some(&json!(cursor))) {
+            Some(at) => json!({ "updatedSince": iso(at.saturating_sub(OVERLAP)) }),
             None => json!({}),
         };
         let lists: Lists = parse(self.host.get("subscriptions.get", since(&subscriptions)).await?)?;
@@ -392,7 +480,11 @@ impl Shared {
         for document in lists.update {
             self.see_room(&document);
             let id = document.get("_id").and_then(Value::as_str).unwrap_or_default();
-            if let Some(room) = self.state().rooms.get_mut(id) {
+            let updated = time_of(document.get("_updatedAt"));
+            if let Some(room) = self.state().rooms.get_mut(id)
+                && (updated.is_none() || room.updated != updated)
+            {
+                room.updated = updated;
                 room.stale = true;
             }
         }
@@ -402,8 +494,12 @@ impl Shared {
         self.authorize_all().await
     }
 
-    async fn authorize_all(&self) -> Result<()> {
-        if !matches!(&self.options.rooms, Rooms::All(_)) {
+    pub(super) fn takes_all(&self) -> bool {
+        matches!(&self.options.rooms, Rooms::All(_))
+    }
+
+    pub(super) async fn authorize_all(&self) -> Result<()> {
+        if !self.takes_all() {
             return Ok(());
         }
         let found: Vec<String> = {
@@ -451,11 +547,10 @@ impl Shared {
         }
     }
 
-    /// The account has left the room. Its next subscription there has another id, and this may be
-    /// told late.
-    pub(super) fn see_left(&self, id: &str, removed: &Value) {
+    /// The server has no subscription to the room for the account: it has left.
+    pub(super) fn see_gone(&self, id: &str) {
         if let Some(room) = self.state().rooms.get_mut(id) {
-            room.leave_if(|known| removed.get("_id").and_then(Value::as_str) == Some(&known.id));
+            room.leave_if(|_| true);
         }
     }
 
@@ -498,6 +593,16 @@ impl Shared {
         }
     }
 
+    /// The server's time when the lists were last read, as far as their documents tell, in
+    /// milliseconds since 1970: nothing that came later has been seen. Our own clock may be wrong
+    /// by hours.
+    pub(super) fn server_time(&self) -> Option<u64> {
+        let state = self.state();
+        let Cursors { subscriptions, rooms } = &state.cursors;
+        let latest = subscriptions.iter().chain(rooms).max()?;
+        millis_of(Some(&json!(latest)))
+    }
+
     /// Forgets subscriptions that are gone: the account has left these rooms.
     fn see_removed(&self, removed: &[Value]) {
         let removed: HashSet<&str> = removed
@@ -511,13 +616,18 @@ impl Shared {
 
     /// Reads one room and its subscription in full.
     pub(super) async fn refresh_room(&self, id: &str) -> Result<()> {
+        let named = |document: &&Value, member: &str| {
+            document.get(member).and_then(Value::as_str) == Some(id)
+        };
         let body = self.host.get("rooms.info", json!({ "roomId": id })).await?;
-        if let Some(document) = body.get("room") {
+        if let Some(document) = body.get("room").filter(|document| named(document, "_id")) {
             self.see_room(document);
         }
         let body = self.host.get("subscriptions.getOne", json!({ "roomId": id })).await?;
-        if let Some(document) = body.get("subscription").filter(|document| document.is_object()) {
-            self.see_subscription(document);
+        match body.get("subscription") {
+            Some(Value::Null) => self.see_gone(id),
+            Some(document) if named(&document, "rid") => self.see_subscription(document),
+            _ => {}
         }
         Ok(())
     }
@@ -992,7 +1102,8 @@ impl Shared {
         let due = {
             let mut state = self.state();
             let room = state.rooms.entry(id.to_owned()).or_default();
-            let due = room.asked == 0 || now.saturating_sub(room.asked) >= REQUEST_PAUSE;
+            // A clock that was set back must not silence it.
+            let due = room.asked == 0 || now.abs_diff(room.asked) >= REQUEST_PAUSE;
             if due {
                 room.asked = now.max(1);
             }

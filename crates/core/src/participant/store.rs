@@ -55,6 +55,24 @@ impl Shared {
             .collect()
     }
 
+    /// As [`Shared::load`], but only what another process wrote since it was last read or written
+    /// here. What is returned has to be taken into the state before anything else is awaited.
+    pub(super) async fn load_newer<T: DeserializeOwned>(
+        &self,
+        prefix: &str,
+    ) -> Result<Vec<(String, T)>> {
+        let records: Vec<Record> = parse(self.host.load(prefix).await?)?;
+        let mut state = self.state();
+        let mut newer = Vec::new();
+        for record in records {
+            if record.version > state.versions.of(&record.name) {
+                newer.push((record.name.clone(), open(&self.vault, &record)?));
+                state.versions.0.insert(record.name, record.version);
+            }
+        }
+        Ok(newer)
+    }
+
     /// Writes a record over the version that was last seen; on a conflict, reads what another
     /// process wrote, lets `merge` make one of both, and tries again.
     pub(super) async fn write<T: Serialize + DeserializeOwned>(
@@ -114,7 +132,7 @@ impl Shared {
 
     /// Writes records, all or none.
     async fn commit(&self, records: &[(&str, Option<Vec<u8>>)]) -> Result<()> {
-        let changes = {
+        let changes: Vec<Change> = {
             let state = self.state();
             records
                 .iter()
@@ -123,11 +141,16 @@ impl Shared {
                 })
                 .collect::<Result<_>>()?
         };
+        let written: Vec<u64> = changes.iter().map(|change| change.expected + 1).collect();
         self.host.commit(changes, Vec::new()).await?;
         let mut state = self.state();
-        for (name, plaintext) in records {
+        for ((name, plaintext), version) in records.iter().zip(written) {
             match plaintext {
-                Some(_) => *state.versions.0.entry((*name).to_owned()).or_default() += 1,
+                // Another flow may have read a later one meanwhile.
+                Some(_) => {
+                    let known = state.versions.0.entry((*name).to_owned()).or_default();
+                    *known = version.max(*known);
+                }
                 None => drop(state.versions.0.remove(*name)),
             }
         }
