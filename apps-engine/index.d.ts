@@ -668,8 +668,8 @@ export interface DecryptedMessage {
 /** A room key that is held. */
 export interface RoomKeyInfo {
 	keyId: string;
-	/** How it came. */
-	source: "created" | "accepted" | "subscription" | "old" | "reset";
+	/** How it came; `offered`: made here for a room that took another one. */
+	source: "created" | "offered" | "accepted" | "subscription" | "old" | "reset" | "imported";
 	/** Milliseconds since 1970, when it was first held here. */
 	since: number;
 	/**
