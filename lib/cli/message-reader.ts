@@ -19,6 +19,8 @@ export interface BrokenMessage {
   readonly broken: number;
 }
 
+/** The code of an export that cannot be read to its end. */
+export const DAMAGED = 'ERR_CLI_DAMAGED_EXPORT';
 /** No message is longer; more without a line break is one document. */
 const MAX_LINE = 16 * 1024 * 1024;
 
@@ -103,7 +105,7 @@ async function* lines(
     const complete = pending.split('\n');
     pending = complete.pop() ?? '';
     if (pending.length > MAX_LINE) {
-      throw new CliError('ERR_CLI_NOT_AN_EXPORT', `line ${place + 1} is too long for a message`);
+      throw new CliError(DAMAGED, `line ${place + 1} is too long for a message`);
     }
     if (complete.length > 0) yield complete.flatMap(read);
   }
@@ -134,7 +136,7 @@ async function* elements(
   if (damage === undefined && !parser.isEnded) damage = new Error('it ends too early');
   if (damage !== undefined) {
     throw new CliError(
-      'ERR_CLI_NOT_AN_EXPORT',
+      DAMAGED,
       `the export is damaged after message ${place}: it is not valid JSON from there on`,
     );
   }

@@ -1,9 +1,10 @@
+import { types } from 'util';
 import { safeLine, safeText } from './output';
 
-/** When a message was sent: REST and exports write ISO text, DDP and mongoexport `{$date}`. */
+/** When a message was sent: ISO text over REST, `{$date}` by mongoexport, a `Date` of a participant. */
 export function timeOf(message: Readonly<Record<string, unknown>>): Date | undefined {
   const { ts } = message;
-  const value = (Object(ts) as { $date?: unknown }).$date ?? ts;
+  const value = types.isDate(ts) ? ts.getTime() : ((Object(ts) as { $date?: unknown }).$date ?? ts);
   if (typeof value !== 'string' && typeof value !== 'number') return undefined;
   const time = new Date(value);
   return Number.isNaN(time.getTime()) ? undefined : time;

@@ -21,6 +21,7 @@ export function ask(
   });
   return new Promise<string>((resolve, reject) => {
     const interrupted = () => {
+      lines.removeAllListeners('close');
       lines.close();
       process.kill(process.pid, 'SIGINT');
     };

@@ -1,5 +1,5 @@
 import { createReadStream, createWriteStream } from 'fs';
-import { open, readFile, stat } from 'fs/promises';
+import { open, readFile, rm, stat } from 'fs/promises';
 import type { Writable } from 'stream';
 import { E2eeError } from '../../errors';
 import { type ArchiveOutcome, KeyArchive } from '../../key-archive';
@@ -9,7 +9,7 @@ import type { Workspace } from '../../workspace';
 import type { Call, Command } from '../command';
 import { CliError, Exit, usage } from '../failure';
 import { historyOf } from '../history';
-import { type BrokenMessage, messagesIn, type ReadMessage } from '../message-reader';
+import { type BrokenMessage, DAMAGED, messagesIn, type ReadMessage } from '../message-reader';
 import { lineOf, timeOf } from '../message-text';
 import { safeJson, safeLine } from '../output';
 import { secret } from '../secrets';
@@ -89,14 +89,21 @@ that were sent since 6.10: read those with --room, without a file.`,
     };
     // While one batch is decrypted on another thread, the next one is read here.
     let ahead: Promise<void> = Promise.resolve();
-    for await (const batch of batches(source.messages)) {
-      signal.throwIfAborted();
-      const outcomes = decryptBatch(source.archive, batch, source.roomId);
-      outcomes.catch(() => undefined);
-      await ahead;
-      ahead = outcomes.then((done) => write(batch, done));
-      ahead.catch(() => undefined);
-      draw();
+    let damage: unknown;
+    try {
+      for await (const batch of batches(source.messages)) {
+        signal.throwIfAborted();
+        const outcomes = decryptBatch(source.archive, batch, source.roomId);
+        outcomes.catch(() => undefined);
+        await ahead;
+        ahead = outcomes.then((done) => write(batch, done));
+        ahead.catch(() => undefined);
+        draw();
+      }
+    } catch (error) {
+      // What was before the damage is worth having.
+      if (!(error instanceof CliError) || error.code !== DAMAGED) throw error;
+      damage = error;
     }
     await ahead;
     if (output.json) await sink.write(first ? '[]\n' : '\n]\n');
@@ -106,6 +113,7 @@ that were sent since 6.10: read those with --room, without a file.`,
     await report.end();
     if (output.json) output.note(safeJson(report.summary()));
     else for (const line of report.lines()) output.note(line);
+    if (damage !== undefined) throw damage;
     return report.unreadable > 0 ? Exit.incomplete : Exit.done;
   },
 };
@@ -234,15 +242,21 @@ async function takeKeys(participant: Participant, roomId: string): Promise<void>
 
 async function* batches(messages: Messages): Messages {
   let batch: (ReadMessage | BrokenMessage)[] = [];
-  for await (const some of messages) {
-    for (const message of some) {
-      batch.push(message);
-      if (batch.length < BATCH) continue;
-      yield batch;
-      batch = [];
+  let damage: unknown;
+  try {
+    for await (const some of messages) {
+      for (const message of some) {
+        batch.push(message);
+        if (batch.length < BATCH) continue;
+        yield batch;
+        batch = [];
+      }
     }
+  } catch (error) {
+    damage = error;
   }
   if (batch.length > 0) yield batch;
+  if (damage !== undefined) throw damage;
 }
 
 /** Outcomes in the order of the batch. */
@@ -285,18 +299,23 @@ interface Sink {
 
 async function openSink(call: Call): Promise<Sink> {
   const file = call.text('out');
-  const stream = file === undefined ? process.stdout : await createFile(file);
+  const stream = file === undefined ? process.stdout : await createFile(call, file);
   return sinkOf(stream, call.signal);
 }
 
 async function openList(call: Call): Promise<Sink | undefined> {
   const file = call.text('unreadable');
-  return file === undefined ? undefined : sinkOf(await createFile(file), call.signal);
+  return file === undefined ? undefined : sinkOf(await createFile(call, file), call.signal);
 }
 
-/** A file for what people said: readable by this user alone, and never in another's place. */
-async function createFile(file: string): Promise<Writable> {
-  return createWriteStream(file, { fd: await open(file, 'wx', 0o600) });
+/**
+ * A file for what people said: readable by this user alone, and never in another's place. One that
+ * did not come to its end is removed.
+ */
+async function createFile(call: Call, file: string): Promise<Writable> {
+  const stream = createWriteStream(file, { fd: await open(file, 'wx', 0o600) });
+  call.onEnd(() => (stream.writableFinished ? undefined : rm(file, { force: true })));
+  return stream;
 }
 
 function sinkOf(stream: Writable, signal: AbortSignal): Sink {
