@@ -69,12 +69,18 @@ function overview(): string {
 /** Ends what a command has opened, once, the last first. */
 class Ends {
   readonly #ends: (() => Promise<void> | void)[] = [];
+  #running: Promise<void> = Promise.resolve();
 
   add(end: () => Promise<void> | void): void {
     this.#ends.push(end);
   }
 
-  async run(): Promise<void> {
+  run(): Promise<void> {
+    this.#running = this.#running.then(() => this.#run());
+    return this.#running;
+  }
+
+  async #run(): Promise<void> {
     for (const end of this.#ends.splice(0).reverse()) {
       try {
         await end();
