@@ -19,6 +19,9 @@ interface Ended {
   stderr: string;
 }
 
+// Each command is a process, and each of them stretches the store's secret.
+jest.setTimeout(60_000);
+
 let folder: string;
 let workspace: Workspace;
 let bot: Account;
@@ -138,7 +141,7 @@ describe('arguments and settings', () => {
     for (const help of [stdout, ...helps.map((ended) => ended.stdout)]) {
       for (const line of help.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
     }
-  }, 60_000);
+  });
 
   test('docs/cli.md names every command and exit code', async () => {
     const { stdout } = await good(['--help']);
@@ -389,7 +392,7 @@ describe('send', () => {
     await ann.serve(rid);
     await sending;
     expect(posted()).toHaveLength(1);
-  }, 30_000);
+  });
 });
 
 describe('listen', () => {
@@ -415,7 +418,7 @@ describe('listen', () => {
     expect(stdout).not.toMatch(/[\u001b\u0007\u009b]/);
     expect(stdout).toMatch(/^plans {2}\d{4}-.* ann: a secret message/m);
     expect(stdout).toMatch(/^ {4}2026-01-01 00:00:00 {2}bob: forged$/m);
-  }, 30_000);
+  });
 
   test('prints JSON lines, and ends when nobody reads them any more', async () => {
     await setUp();
@@ -432,7 +435,7 @@ describe('listen', () => {
     child.stdout?.destroy();
     await ann.say(rid, 'to nobody');
     expect((await closed)[0]).toBe(0);
-  }, 30_000);
+  });
 
   /** What was said before the streams are live is not told: it is said until it is. */
   async function saidUntilPrinted(child: ChildProcess, text: string): Promise<string> {
@@ -544,7 +547,7 @@ describe('decrypt', () => {
         });
       }
     }
-  }, 120_000);
+  });
 
   test('writes text and a list of what it could not open, into files of its own', async () => {
     const { messages, missing } = await threeKeys(6);
@@ -563,7 +566,7 @@ describe('decrypt', () => {
     // Nothing is overwritten.
     expect((await cli(args)).code).toBe(1);
     expect(readFileSync(join(folder, 'out.txt'), 'utf8')).toBe(text);
-  }, 60_000);
+  });
 
   test("opens Rocket.Chat's own export of a room as far as that has ciphertext", async () => {
     await threeKeys(0);
@@ -587,7 +590,7 @@ describe('decrypt', () => {
     expect(old.unreadable).toMatchObject({ code: 'ERR_E2EE_NO_ROOM_KEY', keyId: msg.slice(0, 12) });
     expect(without.unreadable.message).toContain('no ciphertext');
     expect(joined).toEqual(lines[2]);
-  }, 60_000);
+  });
 
   test('keeps going where an export is not what it should be', async () => {
     const { messages } = await threeKeys(1);
@@ -618,7 +621,7 @@ describe('decrypt', () => {
     // What was before the damage is there.
     const cut = await cli(['decrypt', '-'], {}, `[${JSON.stringify(first)},{"_id":`);
     expect(cut.stdout).toContain('secret 0');
-  }, 60_000);
+  });
 
   test('what is said cannot command a terminal, in text or JSON', async () => {
     await setUp();
@@ -640,7 +643,7 @@ describe('decrypt', () => {
       .map(({ msg }: { msg: string }) => msg)
       .filter((msg: string) => /^secret/.test(msg));
     expect(said).toEqual(Array.from({ length: 230 }, (_, number) => `secret ${number}`));
-  }, 60_000);
+  });
 
   test('--fresh takes keys with the passphrase alone, and leaves no store', async () => {
     await setUp();
@@ -672,7 +675,7 @@ describe('decrypt', () => {
     child.kill('SIGINT');
     expect((await ended).code).toBe(130);
     expect(existsSync(join(folder, 'out.txt'))).toBe(false);
-  }, 60_000);
+  });
 
   test('ends quietly when its output is cut', async () => {
     const { messages } = await threeKeys(3);
@@ -686,7 +689,7 @@ describe('decrypt', () => {
     });
     const [code] = await once(child, 'close');
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-  }, 60_000);
+  });
 });
 
 describe('keys and secrets', () => {
@@ -706,7 +709,7 @@ describe('keys and secrets', () => {
     });
     expect((await cli(['rotate', 'plans'])).code).toBe(4);
     expect((await cli(['rotate', 'nowhere'])).code).toBe(1);
-  }, 30_000);
+  });
 
   test('rotate --identity makes another key pair under the same passphrase', async () => {
     await setUp();
@@ -751,7 +754,7 @@ describe('keys and secrets', () => {
     expect((await cli(['import-keys', 'keys.json'], wrong)).code).toBe(5);
     expect((await cli(['import-keys', '-'], other, 'not a bundle')).code).toBe(1);
     expect((await cli(['import-keys', 'nowhere'], other)).code).toBe(1);
-  }, 30_000);
+  });
 
   test('change-secret changes what opens the store, and --rekey its data key', async () => {
     await setUp();
@@ -766,7 +769,7 @@ describe('keys and secrets', () => {
     });
     await good(['status']);
     expect(printed).not.toContain('the next secret');
-  }, 30_000);
+  });
 
   test('audit lists what was done, filtered', async () => {
     await setUp();
@@ -787,5 +790,5 @@ describe('keys and secrets', () => {
     const { stdout } = await good(['audit']);
     expect(stdout).toMatch(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d {2}sent +plans +messageId/m);
     for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
-  }, 30_000);
+  });
 });

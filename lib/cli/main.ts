@@ -8,6 +8,9 @@ import { PREFIX, refuseSecrets } from './secrets';
 
 const NAME = 'rocketchat-e2ee';
 
+/** Where the explanations of options begin. */
+const INDENT = 26;
+
 const COMMON: Readonly<Record<string, Option>> = {
   url: { type: 'string', value: 'url', help: `the server; ${PREFIX}URL` },
   'user-id': { type: 'string', value: 'id', help: `the account's user id; ${PREFIX}USER_ID` },
@@ -32,10 +35,25 @@ answer; 5 a passphrase or secret is wrong; 6 a room key is not held; 70 a bug;
 130 interrupted.`;
 
 function optionLines(options: Readonly<Record<string, Option>>): string[] {
-  return Object.entries(options).map(([name, { short, value, help }]) => {
+  return Object.entries(options).flatMap(([name, { short, value, help }]) => {
     const form = `${short ? `-${short}, ` : ''}--${name}${value ? ` <${value}>` : ''}`;
-    return `  ${form.padEnd(22)} ${help}`;
+    const [first, ...rest] = wrapped(help, 80 - INDENT);
+    return [
+      `  ${form}`.padEnd(INDENT - 1).concat(` ${first}`),
+      ...rest.map((line) => ' '.repeat(INDENT) + line),
+    ];
   });
+}
+
+function wrapped(text: string, width: number): string[] {
+  const lines = [''];
+  for (const word of text.split(' ')) {
+    const line = lines.at(-1) ?? '';
+    if (line === '') lines[lines.length - 1] = word;
+    else if (line.length + 1 + word.length <= width) lines[lines.length - 1] = `${line} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
 }
 
 function helpOf(name: string, command: Command): string {

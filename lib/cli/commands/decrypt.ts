@@ -283,7 +283,13 @@ function jsonOf(message: ReadMessage | BrokenMessage, outcome: ArchiveOutcome): 
   const document = documentOf(message, outcome);
   if (outcome === undefined || 'message' in outcome) return safeJson(document);
   const { code, why, keyId } = outcome;
-  return safeJson({ ...document, unreadable: { code, message: why, ...(keyId && { keyId }) } });
+  const unreadable = { code, message: why, ...(keyId && { keyId }) };
+  try {
+    return safeJson({ ...document, unreadable });
+  } catch {
+    // Nested deeper than the stack.
+    return safeJson({ unreadable });
+  }
 }
 
 function textOf(message: ReadMessage | BrokenMessage, outcome: ArchiveOutcome): string {
