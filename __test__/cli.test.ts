@@ -373,8 +373,10 @@ describe('send', () => {
     expect(code).toBe(6);
     expect(stderr).toContain('ERR_E2EE_NO_ROOM_KEY');
     const plain = workspace.createRoom('p', [ann.account, bot], { name: 'plain' })._id;
-    await good(['rooms', 'authorize', 'plain']).catch(() => undefined);
-    expect((await cli(['send', 'plain', 'a secret message', '--wait', '0'])).code).not.toBe(0);
+    await good(['rooms', 'authorize', 'plain']);
+    const refused = await cli(['send', 'plain', 'a secret message', '--json']);
+    expect(refused.code).toBe(1);
+    expect(JSON.parse(refused.stderr).error.code).toBe('ERR_CLI_NOT_ENCRYPTED');
     expect(workspace.messagesIn(plain).filter(({ u }) => u._id === bot._id)).toEqual([]);
     expect(posted()).toEqual([]);
     expect((await cli(['send', 'plans'])).code).toBe(2);
@@ -460,6 +462,13 @@ describe('listen', () => {
   test('ends with 4 when the server no longer accepts the token', async () => {
     await setUp();
     expect((await cli(['listen'], { RC_E2EE_TOKEN: 'wrong' })).code).toBe(4);
+    const child = await listening();
+    const ended = ending(child);
+    workspace.editUser(bot._id, (user) => {
+      user.services.resume.loginTokens = [];
+    });
+    workspace.cutSockets(bot._id);
+    expect((await ended).code).toBe(4);
   });
 });
 
@@ -613,7 +622,12 @@ describe('decrypt', () => {
       expect({ code: ended.code, ...JSON.parse(ended.stderr) }).toMatchObject({ code, ...summary });
       parsed(ended);
     }
-    for (const text of ['hello', `[${JSON.stringify(first)},{"_id":`, '{"messages":[{]}']) {
+    for (const text of [
+      'hello',
+      '{\n"a":1}',
+      `[${JSON.stringify(first)},{"_id":`,
+      '{"messages":[{]}',
+    ]) {
       const { code, stderr } = await cli(['decrypt', '-'], {}, text);
       expect(code).toBe(1);
       expect(stderr).toMatch(/ERR_CLI_(NOT_AN|DAMAGED)_EXPORT/);
@@ -643,6 +657,17 @@ describe('decrypt', () => {
       .map(({ msg }: { msg: string }) => msg)
       .filter((msg: string) => /^secret/.test(msg));
     expect(said).toEqual(Array.from({ length: 230 }, (_, number) => `secret ${number}`));
+  });
+
+  test('reads a direct message, by the name of whom it is with', async () => {
+    const direct = workspace.createRoom('d', [ann.account, bot], { encrypted: true })._id;
+    await good(['init']);
+    await good(['rooms', 'authorize', '@ann']);
+    await good(['send', 'ann', 'a secret message']);
+    await ann.fetchKeys(direct);
+    await ann.say(direct, 'a secret message in answer');
+    const { stdout } = await good(['decrypt', '--room', 'ann']);
+    expect(stdout).toMatch(/bot: a secret message\n.* ann: a secret message in answer\n$/);
   });
 
   test('--fresh takes keys with the passphrase alone, and leaves no store', async () => {

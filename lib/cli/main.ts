@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 import { parseArgs } from 'util';
 import type { Call, Command, Option } from './command';
-import { commands } from './commands';
 import { Exit, type Told, tell, usage } from './failure';
 import { Output, safeJson, safeLine } from './output';
 import { PREFIX, refuseSecrets } from './secrets';
@@ -70,7 +69,14 @@ function helpOf(name: string, command: Command): string {
   ].join('\n');
 }
 
-function overview(): string {
+type Commands = Readonly<Record<string, Command>>;
+
+/** Loads the addon, which may not be there: its error is told as any other. */
+async function loadCommands(): Promise<Commands> {
+  return (await import('./commands')).commands;
+}
+
+function overview(commands: Commands): string {
   return [
     `Usage: ${NAME} <command> [arguments]`,
     '',
@@ -169,13 +175,14 @@ async function run(
 ): Promise<number | undefined> {
   refuseSecrets(args, process.env);
   const [name, ...rest] = args;
-  if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
-    console.log(overview());
-    return name === undefined ? Exit.usage : Exit.done;
-  }
   if (name === '--version') {
     console.log((require('../../package.json') as { version: string }).version);
     return Exit.done;
+  }
+  const commands = await loadCommands();
+  if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
+    console.log(overview(commands));
+    return name === undefined ? Exit.usage : Exit.done;
   }
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (command === undefined) {

@@ -21,8 +21,10 @@ export interface BrokenMessage {
 
 /** The code of an export that cannot be read to its end. */
 export const DAMAGED = 'ERR_CLI_DAMAGED_EXPORT';
-/** No message is longer; more without a line break is one document. */
+/** Characters. No message is longer. */
 const MAX_LINE = 16 * 1024 * 1024;
+/** Characters. What begins with a longer line is one document. */
+const MAX_HEAD = 1024 * 1024;
 
 /**
  * Reads the messages of an export of any size, in constant memory. Three forms are known: an array
@@ -38,7 +40,7 @@ export async function* messagesIn(
   let start = '';
   let ended = false;
   const decoder = new StringDecoder('utf8');
-  while (!ended && start.length < MAX_LINE && !isDecided(start)) {
+  while (!ended && start.length < MAX_HEAD && !isDecided(start)) {
     const { value, done } = await chunks.next();
     if (done) ended = true;
     else {
@@ -56,6 +58,9 @@ export async function* messagesIn(
   })();
   if (start.trim() === '') return;
   const form = formOf(start);
+  if (form === '$.messages.*' && !start.includes('"messages"')) {
+    throw new CliError('ERR_CLI_NOT_AN_EXPORT', 'there are no “messages” in this export');
+  }
   if (form === 'lines') yield* lines(rest);
   else yield* elements(rest, form);
 }

@@ -45,18 +45,20 @@ export function refuseSecrets(args: readonly string[], env: NodeJS.ProcessEnv): 
     const value = arg.startsWith('--') && arg.includes('=') ? arg.slice(option.length + 1) : arg;
     if (known.has(value)) throw refused('a secret of the environment', undefined);
     if (TOKEN.test(value)) throw refused('what looks like a token', 'TOKEN');
-    if (PASSPHRASE.test(value)) throw refused('what looks like a passphrase', 'PASSPHRASE');
+    if (PASSPHRASE.test(value)) {
+      throw refused('what looks like a passphrase', 'PASSPHRASE', ' (a message can be piped in)');
+    }
     if (PRIVATE_JWK.test(value)) throw refused('what looks like a private key', undefined);
   }
 }
 
-function refused(what: string, name: SecretName | undefined): CliError {
+function refused(what: string, name: SecretName | undefined, more = ''): CliError {
   const instead = name
     ? `put it into ${PREFIX}${name}, or into a file that ${PREFIX}${name}_FILE names, or wait to be asked`
     : 'it is read from the environment, from a file, or from standard input';
   return new CliError(
     'ERR_CLI_SECRET_IN_ARGUMENTS',
-    `${what} among the arguments: other users of this machine can see those; ${instead}`,
+    `${what} among the arguments: other users of this machine can see those; ${instead}${more}`,
     Exit.usage,
   );
 }

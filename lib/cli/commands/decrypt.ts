@@ -389,7 +389,8 @@ class Report {
     const document = 'document' in message ? message.document : {};
     const time = timeOf(document)?.toISOString();
     const { code, why, keyId } = outcome;
-    const roomId = typeof document.rid === 'string' ? document.rid : undefined;
+    // What is no id may be of any length.
+    const roomId = typeof document.rid === 'string' ? document.rid.slice(0, 64) : undefined;
     const reason = this.#reason(
       // What is broken says where; the kind of failure is the same.
       'broken' in message ? { code, why: 'not a message' } : outcome,

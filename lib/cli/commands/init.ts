@@ -1,3 +1,4 @@
+import { KeyArchive } from '../../key-archive';
 import type { Command } from '../command';
 import { knownSecret, secret } from '../secrets';
 import { openStore, openWorkspace, participate, Rooms, storePath } from '../session';
@@ -24,7 +25,7 @@ name or id, are authorised. May be run again.`,
     const known = await workspace.request({ method: 'GET', path: 'e2e.fetchMyKeys' });
     const store = await openStore(call, { create: true });
     let passphrase = knownSecret('PASSPHRASE', call.env);
-    const held = (await store.load('identity')).length > 0;
+    const held = (await KeyArchive.ofStore(store)).account !== null;
     if (!held && passphrase === undefined && hasKeys(known.body)) {
       passphrase = await secret('PASSPHRASE', call.env, call.signal);
     }

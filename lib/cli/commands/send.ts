@@ -6,7 +6,7 @@ import { setTimeout as wait } from 'timers/promises';
 import { E2eeError } from '../../errors';
 import type { Participant } from '../../participant';
 import type { Command } from '../command';
-import { usage } from '../failure';
+import { CliError, usage } from '../failure';
 import { ask } from '../prompt';
 import { openAccount } from '../session';
 
@@ -67,6 +67,14 @@ async function keyOf(
   patience: number,
   signal: AbortSignal,
 ): Promise<void> {
+  const { rooms } = await participant.status();
+  const room = rooms.find((one) => one.roomId === roomId);
+  if (room?.authorized && !room.encrypted) {
+    throw new CliError(
+      'ERR_CLI_NOT_ENCRYPTED',
+      'encryption is not switched on in this room, and nothing is sent in clear',
+    );
+  }
   const end = performance.now() + patience;
   for (;;) {
     try {

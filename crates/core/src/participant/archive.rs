@@ -17,6 +17,7 @@ use crate::ejson;
 use crate::error::{Code, Error};
 use crate::key_ring::KeyRing;
 use crate::message::{EncryptedContent, encrypted_content_of};
+use crate::room_key::KeyId;
 use crate::vault::Vault;
 
 /// Room keys, by room.
@@ -143,7 +144,9 @@ fn rings(
 fn key_id(message: &Value) -> Option<String> {
     let document = ejson::Value::parse(&message.to_string()).ok()?;
     let content = encrypted_content_of(&document)?;
-    EncryptedContent::parse(&content).ok()?.key_id().ok().map(str::to_owned)
+    // Only what can be the id of a key: an export may have anything there, of any length.
+    let id: KeyId = EncryptedContent::parse(&content).ok()?.key_id().ok()?.parse().ok()?;
+    Some(id.to_string())
 }
 
 #[cfg(test)]
