@@ -1,5 +1,6 @@
 //! What an operator wants to see of an account: reads, and changes nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -66,12 +67,9 @@ impl Room {
     }
 
     /// The ids under which the server names keys of this room that are not held here.
-    fn missing(&self, named: Option<&str>) -> Vec<String> {
+    fn missing(&self, named: Option<&str>) -> BTreeSet<String> {
         let old = self.subscription.as_ref().and_then(|known| known.old_room_keys.as_deref());
         let old = old.unwrap_or_default().iter().map(|key| key.id.as_str());
-        let missing = named.into_iter().chain(old).filter(|id| !self.holds_id(id));
-        let mut missing: Vec<String> = missing.map(str::to_owned).collect();
-        missing.dedup();
-        missing
+        named.into_iter().chain(old).filter(|id| !self.holds_id(id)).map(str::to_owned).collect()
     }
 }
