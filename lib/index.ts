@@ -33,8 +33,10 @@ export {
   Participant,
   type ParticipantEvents,
   type ParticipantOptions,
+  type ParticipantStatus,
   type Quote,
   type RoomKeyInfo,
+  type RoomStatus,
   type SentMessage,
   type TrustedKey,
 } from './participant';

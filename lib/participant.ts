@@ -478,6 +478,14 @@ export class Participant extends EventEmitter {
   }
 
   /**
+   * The account and its rooms, as the server has them now. Changes nothing: no key is accepted,
+   * made or given, no message is read or sent.
+   */
+  async status(): Promise<ParticipantStatus> {
+    return (await this.#command({ command: 'status' })) as ParticipantStatus;
+  }
+
+  /**
    * What was read, sent, given and to whom, oldest first: never content. Only what fits the filter
    * is held in memory.
    *
@@ -699,6 +707,39 @@ export class Participant extends EventEmitter {
     for (const { reject } of this.#callers.values()) reject(closed);
     this.#callers.clear();
   }
+}
+
+/** What {@link Participant.status} tells. */
+export interface ParticipantStatus {
+  userId: string;
+  /** Of the account's own public key. */
+  fingerprint: string;
+  rooms: RoomStatus[];
+}
+
+/** A room that the account is in, or that was authorised. */
+export interface RoomStatus {
+  roomId: string;
+  /** Whether the account is in it. */
+  member: boolean;
+  /** Whether encryption is switched on. */
+  encrypted: boolean;
+  authorized: boolean;
+  /** The id of the room's current key, as the server names it; `null` before anybody made one. */
+  keyId: string | null;
+  /**
+   * Whether that key is held; `offered` when the server has it for the account, which takes it at
+   * its next round; `none` when there is none.
+   */
+  key: 'held' | 'offered' | 'missing' | 'none';
+  /** Keys of all times that are held. */
+  keysHeld: number;
+  /** The ids of keys that the server names and that are not held. */
+  keysMissing: string[];
+  /** The ids of members who wait for keys. */
+  waiting: string[];
+  /** Messages that wait to be sent. */
+  outbox: number;
 }
 
 /** Which lines of the audit trail are wanted; all, unless told otherwise. */

@@ -159,6 +159,8 @@ impl Error {
             Self::Participant(ParticipantError::Options | ParticipantError::Inputs) => {
                 Code::InvalidArgument
             }
+            Self::Participant(ParticipantError::Bundle) => Code::MalformedEnvelope,
+            Self::Participant(ParticipantError::BundlePassphrase) => Code::WrongPassphrase,
             Self::RoomKey(error) => room_key_code(error),
             Self::KeyRing(KeyRingError::NoRoomKey) => Code::NoRoomKey,
             Self::KeyRing(KeyRingError::Message(error)) | Self::Message(error) => {

@@ -10,10 +10,10 @@ use super::Shared;
 use super::host::{Failure, Result};
 use super::store::parse;
 use crate::error::Code;
-use crate::identity::{Identity, PublicKey, generate_passphrase};
+use crate::identity::{Identity, IdentityError, PublicKey, generate_passphrase};
 use crate::room_key::RoomKey;
 
-const RECORD: &str = "identity";
+pub(super) const RECORD: &str = "identity";
 /// What only one flow may do at a time: find out, or change, which pair the server has.
 const SETTLING: &str = "identity";
 
@@ -36,14 +36,14 @@ pub(super) struct Account {
 /// What is kept of them.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-enum Record {
+pub(super) enum Record {
     Held(Keys),
     Revoked { user_id: String },
 }
 
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Keys {
+pub(super) struct Keys {
     user_id: String,
     /// The pair that the server has, as far as is known.
     present: Pair,
@@ -55,13 +55,27 @@ struct Keys {
 
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Pair {
+pub(super) struct Pair {
     private_jwk: Zeroizing<String>,
     /// The envelope for the server.
     envelope: String,
     /// A passphrase that was made here and not yet told to the application.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     untold: Option<Zeroizing<String>>,
+}
+
+impl Record {
+    /// Whose it is, without its secrets.
+    pub(super) fn describe(&self) -> std::result::Result<Value, IdentityError> {
+        Ok(match self {
+            Self::Held(Keys { user_id, present, .. }) => {
+                let identity = Identity::from_private_jwk(&present.private_jwk)?;
+                let fingerprint = identity.public_key().fingerprint()?.to_string();
+                json!({ "userId": user_id, "fingerprint": fingerprint })
+            }
+            Self::Revoked { user_id } => json!({ "userId": user_id, "fingerprint": null }),
+        })
+    }
 }
 
 /// What the server has.

@@ -12,6 +12,7 @@ use super::host::{Failure, Outcome, Result};
 use super::rooms::{Document, Room};
 use crate::ejson;
 use crate::error::Code;
+use crate::key_ring::KeyRing;
 use crate::message::{EncryptedContent, MessageContent, encrypted_content_of, overlay};
 use crate::room_key::RoomKey;
 
@@ -313,27 +314,7 @@ impl Shared {
     pub(super) fn decrypt(&self, message: &Value) -> Result<Value> {
         let id = text(message, "rid").unwrap_or_default();
         self.expect_authorized(id)?;
-        let not_encrypted =
-            || Failure::new(Code::InvalidArgument, "the message is not an encrypted one");
-        let document = ejson::Value::parse(&message.to_string()).map_err(|_| not_encrypted())?;
-        let content = encrypted_content_of(&document).ok_or_else(not_encrypted)?;
-        let content = EncryptedContent::parse(&content)?;
-        let plain = match self.state().rooms.get(id) {
-            Some(room) => room.ring.decrypt(&content)?,
-            None => return Err(Failure::new(Code::NoRoomKey, "no key of this room is held")),
-        };
-        let ejson::Value::Object(mut document) = document else { return Err(not_encrypted()) };
-        overlay(&mut document, plain);
-        let document = ejson::Value::Object(document).to_text();
-        Ok(json!({
-            "roomId": id,
-            "messageId": message.get("_id"),
-            "userId": message.pointer("/u/_id"),
-            "username": message.pointer("/u/username"),
-            "threadId": message.get("tmid"),
-            "keyId": content.key_id()?,
-            "document": serde_json::from_str::<Value>(&document).map_err(|_| not_encrypted())?,
-        }))
+        decrypt_with(self.state().rooms.get(id).map(|room| &room.ring), message)
     }
 
     /// Sends a message through the outbox; ends when it is sent, or cannot be.
@@ -693,6 +674,29 @@ impl Shared {
         }
         id
     }
+}
+
+/// Decrypts a message with the keys of its room.
+pub(super) fn decrypt_with(ring: Option<&KeyRing>, message: &Value) -> Result<Value> {
+    let not_encrypted =
+        || Failure::new(Code::InvalidArgument, "the message is not an encrypted one");
+    let document = ejson::Value::parse(&message.to_string()).map_err(|_| not_encrypted())?;
+    let content = encrypted_content_of(&document).ok_or_else(not_encrypted)?;
+    let content = EncryptedContent::parse(&content)?;
+    let ring = ring.ok_or_else(|| Failure::new(Code::NoRoomKey, "no key of this room is held"))?;
+    let plain = ring.decrypt(&content)?;
+    let ejson::Value::Object(mut document) = document else { return Err(not_encrypted()) };
+    overlay(&mut document, plain);
+    let document = ejson::Value::Object(document).to_text();
+    Ok(json!({
+        "roomId": message.get("rid"),
+        "messageId": message.get("_id"),
+        "userId": message.pointer("/u/_id"),
+        "username": message.pointer("/u/username"),
+        "threadId": message.get("tmid"),
+        "keyId": content.key_id()?,
+        "document": serde_json::from_str::<Value>(&document).map_err(|_| not_encrypted())?,
+    }))
 }
 
 impl UploadedFile {

@@ -15,10 +15,13 @@
 //! | `budget` | how many messages each key has encrypted |
 //! | `settings` | what the workspace has switched on |
 //! | `audit` | the audit trail |
+//! | `status` | what an operator wants to see |
+//! | `archive` | messages of the past, without an account or a server |
 //! | `store` | sealed records |
 //! | `host` | effects, answers, and what runs the flows |
 
 mod account;
+mod archive;
 mod audit;
 mod budget;
 mod host;
@@ -28,6 +31,7 @@ mod quotes;
 mod rooms;
 mod serving;
 mod settings;
+mod status;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -47,6 +51,7 @@ use crate::error::Code;
 use crate::identity::Identity;
 use crate::vault::Vault;
 
+pub use archive::KeyArchive;
 pub use audit::AuditFilter;
 pub use host::{Change, Claim, Effect, Failure, Input, Outcome, Request};
 pub use messages::{OutgoingMessage, UploadMetadata, UploadedFile, WorkspaceEvent};
@@ -63,6 +68,12 @@ pub enum ParticipantError {
     /// The inputs have no known form.
     #[error("what was handed to the participant has no known form")]
     Inputs,
+    /// Exported keys have no known form.
+    #[error("this is not a bundle of keys")]
+    Bundle,
+    /// Exported keys are sealed with another passphrase.
+    #[error("the passphrase does not open this bundle")]
+    BundlePassphrase,
 }
 
 /// How a participant is set up.
@@ -146,6 +157,7 @@ pub enum Command {
     Pin { user_id: String, fingerprint: String },
     Pins,
     AuditTrail { filter: AuditFilter },
+    Status,
 }
 
 impl fmt::Debug for Command {
@@ -407,6 +419,7 @@ impl Shared {
             Command::Fingerprint { user_id } => self.fingerprint(user_id.as_deref()).await,
             Command::Pin { user_id, fingerprint } => self.pin(&user_id, &fingerprint).await,
             Command::AuditTrail { filter } => self.audit_trail(&filter).await,
+            Command::Status => self.status().await,
             Command::Pins => Ok(self.pins()),
         }
     }

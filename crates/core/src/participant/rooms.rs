@@ -15,11 +15,11 @@ use super::host::{Failure, Flow, Result};
 use super::incoming::OVERLAP;
 use super::serving::iso;
 use super::store::parse;
-use super::{Rooms, Shared, millis_of, time_of};
-use crate::error::Code;
+use super::{ParticipantError, Rooms, Shared, millis_of, time_of};
+use crate::error::{Code, Error};
 use crate::identity::Identity;
 use crate::key_ring::KeyRing;
-use crate::room_key::{KeyId, RoomKey};
+use crate::room_key::{KeyId, RoomKey, RoomKeyError};
 use crate::vault::{Secret, Vault, VaultError};
 
 /// What an exported bundle calls itself.
@@ -139,18 +139,18 @@ pub(super) struct Subscription {
     #[serde(default, rename = "E2EKey")]
     pub(super) key: Option<String>,
     #[serde(default, rename = "E2ESuggestedKey")]
-    suggested: Option<String>,
+    pub(super) suggested: Option<String>,
     #[serde(default)]
-    old_room_keys: Option<Vec<OldKey>>,
+    pub(super) old_room_keys: Option<Vec<OldKey>>,
     /// Offered together with a suggestion. Only `subscriptions.getOne` has them.
     #[serde(default)]
     suggested_old_room_keys: Option<Vec<OldKey>>,
 }
 
 #[derive(Clone, PartialEq, Deserialize)]
-struct OldKey {
+pub(super) struct OldKey {
     #[serde(rename = "e2eKeyId")]
-    id: String,
+    pub(super) id: String,
     #[serde(rename = "E2EKey")]
     key: String,
 }
@@ -453,7 +453,7 @@ impl Shared {
     }
 
     /// Reads what changed in the account's subscriptions and rooms.
-    async fn fetch_lists(&self) -> Result<()> {
+    pub(super) async fn fetch_lists(&self) -> Result<()> {
         let (subscriptions, rooms) = {
             let state = self.state();
             (state.cursors.subscriptions.clone(), state.cursors.rooms.clone())
@@ -700,19 +700,7 @@ impl Shared {
         passphrase: &str,
     ) -> Result<Value> {
         self.identity()?;
-        let malformed = || Failure::new(Code::MalformedEnvelope, "this is not a bundle of keys");
-        let bundle: Bundle = serde_json::from_str(bundle).map_err(|_| malformed())?;
-        let decode = |text: &str| BASE64_STANDARD.decode(text).map_err(|_| malformed());
-        let secret = Secret::text(Zeroizing::new(passphrase.to_owned()))?;
-        let vault = Vault::unwrap(&decode(&bundle.key)?, &secret).map_err(|error| match error {
-            VaultError::WrongSecret => {
-                Failure::new(Code::WrongPassphrase, "the passphrase does not open this bundle")
-            }
-            _ => malformed(),
-        })?;
-        let payload = vault.open(EXPORT, 1, &decode(&bundle.sealed)?).map_err(|_| malformed())?;
-        let rooms: BTreeMap<String, Record> =
-            serde_json::from_slice(&payload).map_err(|_| malformed())?;
+        let rooms = open_bundle(bundle, passphrase)?;
         let (mut taken, mut skipped) = (0, 0);
         for (id, record) in rooms {
             if self.expect_authorized(&id).is_err() {
@@ -1327,6 +1315,24 @@ struct Bundle {
     sealed: String,
 }
 
+/// What such a bundle holds, by room.
+pub(super) fn open_bundle(
+    bundle: &str,
+    passphrase: &str,
+) -> std::result::Result<BTreeMap<String, Record>, Error> {
+    let malformed = |_| ParticipantError::Bundle;
+    let bundle: Bundle = serde_json::from_str(bundle).map_err(malformed)?;
+    let decode = |text: &str| BASE64_STANDARD.decode(text).map_err(|_| ParticipantError::Bundle);
+    let secret = Secret::text(Zeroizing::new(passphrase.to_owned()))?;
+    let vault = Vault::unwrap(&decode(&bundle.key)?, &secret).map_err(|error| match error {
+        VaultError::WrongSecret => ParticipantError::BundlePassphrase,
+        _ => ParticipantError::Bundle,
+    })?;
+    let payload =
+        vault.open(EXPORT, 1, &decode(&bundle.sealed)?).map_err(|_| ParticipantError::Bundle)?;
+    Ok(serde_json::from_slice(&payload).map_err(malformed)?)
+}
+
 #[derive(Deserialize)]
 struct Lists {
     update: Vec<Value>,
@@ -1354,7 +1360,7 @@ fn merge(theirs: Vec<Held>, ours: Vec<Held>) -> Vec<Held> {
     merged
 }
 
-fn ring_of(record: &Record) -> Result<KeyRing> {
+pub(super) fn ring_of(record: &Record) -> std::result::Result<KeyRing, RoomKeyError> {
     let mut ring = KeyRing::new();
     for held in &record.keys {
         let key = RoomKey::from_jwk(&held.jwk, held.id.parse()?)?;

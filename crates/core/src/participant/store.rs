@@ -12,12 +12,12 @@ use zeroize::Zeroizing;
 use super::Shared;
 use super::host::{Change, Claim, Failure, Result};
 use crate::error::Code;
-use crate::vault::Vault;
+use crate::vault::{Vault, VaultError};
 
 /// A sealed record, as stores hand it over.
 #[derive(Debug, Deserialize)]
-struct Record {
-    name: String,
+pub(super) struct Record {
+    pub(super) name: String,
     version: u64,
     /// Base64.
     data: String,
@@ -37,7 +37,7 @@ impl Shared {
     /// Reads and opens all records of a prefix that are never written again.
     pub(super) async fn read<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<(String, T)>> {
         let records: Vec<Record> = parse(self.host.load(prefix).await?)?;
-        let open = |record: Record| Ok((record.name.clone(), open(&self.vault, &record)?));
+        let open = |record: Record| Ok((record.name.clone(), record.open(&self.vault)?));
         records.into_iter().map(open).collect()
     }
 
@@ -48,7 +48,7 @@ impl Shared {
         records
             .into_iter()
             .map(|record| {
-                let value = open(&self.vault, &record)?;
+                let value = record.open(&self.vault)?;
                 state.versions.0.insert(record.name.clone(), record.version);
                 Ok((record.name, value))
             })
@@ -66,7 +66,7 @@ impl Shared {
         let mut newer = Vec::new();
         for record in records {
             if record.version > state.versions.of(&record.name) {
-                newer.push((record.name.clone(), open(&self.vault, &record)?));
+                newer.push((record.name.clone(), record.open(&self.vault)?));
                 state.versions.0.insert(record.name, record.version);
             }
         }
@@ -158,11 +158,17 @@ impl Shared {
     }
 }
 
-fn open<T: DeserializeOwned>(vault: &Vault, record: &Record) -> Result<T> {
-    let corrupt = || Failure::new(Code::StoreCorrupt, "a record of the store is not readable");
-    let sealed = BASE64_STANDARD.decode(&record.data).map_err(|_| corrupt())?;
-    let plaintext: Zeroizing<Vec<u8>> = vault.open(&record.name, record.version, &sealed)?;
-    serde_json::from_slice(&plaintext).map_err(|_| corrupt())
+impl Record {
+    /// What was sealed.
+    pub(super) fn open<T: DeserializeOwned>(
+        &self,
+        vault: &Vault,
+    ) -> std::result::Result<T, VaultError> {
+        const CORRUPT: VaultError = VaultError::Corrupt("a record is not readable");
+        let sealed = BASE64_STANDARD.decode(&self.data).map_err(|_| CORRUPT)?;
+        let plaintext: Zeroizing<Vec<u8>> = vault.open(&self.name, self.version, &sealed)?;
+        serde_json::from_slice(&plaintext).map_err(|_| CORRUPT)
+    }
 }
 
 /// Reads an answer; a server that answers something else is told.
