@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -322,6 +322,36 @@ impl Host {
 
     pub(super) async fn sleep(&self, ms: u64) -> Result<()> {
         self.ask(|id| Effect::Sleep { id, ms }).await.map(drop)
+    }
+
+    /// Does two things at once; what they want done goes out in this order.
+    pub(super) async fn both<A, B>(
+        &self,
+        first: impl Future<Output = A>,
+        second: impl Future<Output = B>,
+    ) -> (A, B) {
+        let (mut first, mut second) = (pin!(first), pin!(second));
+        let (mut one, mut other) = (None, None);
+        std::future::poll_fn(move |context| {
+            if one.is_none()
+                && let Poll::Ready(value) = first.as_mut().poll(context)
+            {
+                one = Some(value);
+            }
+            if other.is_none()
+                && let Poll::Ready(value) = second.as_mut().poll(context)
+            {
+                other = Some(value);
+            }
+            match (one.take(), other.take()) {
+                (Some(one), Some(other)) => Poll::Ready((one, other)),
+                unfinished => {
+                    (one, other) = unfinished;
+                    Poll::Pending
+                }
+            }
+        })
+        .await
     }
 
     /// Waits until `ready` gives something; asked again at each step.

@@ -178,6 +178,9 @@ pub enum WorkspaceEvent {
     Room { action: String, room: Value },
     /// Somebody asks for a room's key.
     KeyRequest { room_id: String, key_id: Option<String> },
+    /// A control event of off-the-record sessions: `handshake`, `acknowledge`, `deny`, `end`.
+    /// Anybody can send it.
+    Otr { event: String, data: Value },
     /// A message was deleted.
     MessageDeleted { room_id: String, message_id: String },
     /// The connection is there, perhaps again: what was missed is fetched.
@@ -201,8 +204,14 @@ impl Shared {
         let (room_id, outcome) = match event {
             WorkspaceEvent::Message { message } => {
                 let id = text(&message, "rid").unwrap_or_default().to_owned();
-                self.receive(&id, message);
-                (id, Ok(()))
+                let outcome = match text(&message, "t") {
+                    Some("otr") => self.otr_receive(&id, &message),
+                    _ => {
+                        self.receive(&id, message);
+                        Ok(())
+                    }
+                };
+                (id, outcome)
             }
             WorkspaceEvent::Subscription { action, subscription } => {
                 let id = text(&subscription, "rid").unwrap_or_default().to_owned();
@@ -221,6 +230,10 @@ impl Shared {
             WorkspaceEvent::KeyRequest { room_id, key_id } => {
                 let outcome = self.requested(&room_id, key_id.as_deref()).await;
                 (room_id, outcome)
+            }
+            WorkspaceEvent::Otr { event, data } => {
+                let id = text(&data, "roomId").unwrap_or_default().to_owned();
+                (id.clone(), self.otr_hear(&id, &event, &data).await)
             }
             WorkspaceEvent::MessageDeleted { room_id, message_id } => {
                 if let Some(room) = self.state().rooms.get_mut(&room_id) {
@@ -643,7 +656,7 @@ impl Shared {
     }
 
     /// 17 characters, as the server and its clients make them.
-    fn new_message_id(&self) -> String {
+    pub(super) fn new_message_id(&self) -> String {
         let mut rng = self.rng();
         let mut id = String::with_capacity(17);
         while id.len() < 17 {

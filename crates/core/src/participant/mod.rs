@@ -15,6 +15,7 @@
 //! | `budget` | how many messages each key has encrypted |
 //! | `settings` | what the workspace has switched on |
 //! | `audit` | the audit trail |
+//! | `otr` | off-the-record sessions of two |
 //! | `store` | sealed records |
 //! | `host` | effects, answers, and what runs the flows |
 
@@ -25,6 +26,7 @@ mod host;
 mod incoming;
 mod messages;
 mod quotes;
+mod otr;
 mod rooms;
 mod serving;
 mod settings;
@@ -146,6 +148,12 @@ pub enum Command {
     Pin { user_id: String, fingerprint: String },
     Pins,
     AuditTrail { filter: AuditFilter },
+    OtrStart { room_id: String },
+    OtrAccept { room_id: String, request: u64 },
+    OtrDecline { room_id: String, request: u64 },
+    OtrRefresh { room_id: String },
+    OtrEnd { room_id: String },
+    OtrSend { room_id: String, text: Zeroizing<String> },
 }
 
 impl fmt::Debug for Command {
@@ -176,6 +184,10 @@ struct State {
     budgets: BTreeMap<String, budget::Budget>,
     /// Lines of the audit trail that were made, to keep their order.
     audited: u32,
+    /// Off-the-record sessions, by room. They are nowhere else.
+    otr: BTreeMap<String, crate::otr::Session>,
+    /// Rooms that can have none, once that was asked.
+    without_otr: HashSet<String>,
     /// The server's version, once it was asked for.
     version: Option<(u32, u32)>,
     /// What only one flow may do at a time.
@@ -362,7 +374,10 @@ impl Shared {
             Command::RequestRoomKey { room_id } => self.request_room_key(&room_id).await,
             Command::DistributeRoomKeys { room_id } => self.distribute(room_id.as_deref()).await,
             Command::AuthorizeRoom { room_id } => self.authorize(&room_id).await,
-            Command::DeauthorizeRoom { room_id } => self.deauthorize(&room_id).await,
+            Command::DeauthorizeRoom { room_id } => {
+                self.otr_forget(&room_id).await;
+                self.deauthorize(&room_id).await
+            }
             Command::AuthorizedRooms => Ok(json!(self.authorized_rooms())),
             Command::GetRoomKeyHistory { room_id } => self.room_key_history(&room_id),
             Command::GetEncryptedRoomKey { room_id, key_id } => {
@@ -378,10 +393,19 @@ impl Shared {
             Command::PrepareUpload { room_id, file } => self.prepare_upload(&room_id, &file).await,
             Command::ResolveQuotes { document } => self.resolve_quotes(&document).await,
             Command::Announce { room_id, file } => self.announce(&room_id, file).await,
-            Command::RevokeIdentity => self.revoke().await,
+            Command::RevokeIdentity => {
+                self.otr_forget_all().await;
+                self.revoke().await
+            }
             Command::Fingerprint { user_id } => self.fingerprint(user_id.as_deref()).await,
             Command::Pin { user_id, fingerprint } => self.pin(&user_id, &fingerprint).await,
             Command::AuditTrail { filter } => self.audit_trail(&filter).await,
+            Command::OtrStart { room_id } => self.otr_start(&room_id).await,
+            Command::OtrAccept { room_id, request } => self.otr_accept(&room_id, request).await,
+            Command::OtrDecline { room_id, request } => self.otr_decline(&room_id, request).await,
+            Command::OtrRefresh { room_id } => self.otr_refresh(&room_id).await,
+            Command::OtrEnd { room_id } => self.otr_end(&room_id).await,
+            Command::OtrSend { room_id, text } => self.otr_send(&room_id, &text).await,
             Command::Pins => Ok(self.pins()),
         }
     }
