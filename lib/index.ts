@@ -22,6 +22,14 @@ export {
   type MessageContent,
   type MessageFile,
 } from './message';
+export type {
+  OtrMessage,
+  OtrRequest,
+  OtrSession,
+  OtrSessionEvents,
+  OtrState,
+  SentOtrMessage,
+} from './otr';
 export {
   type AuditEntry,
   type AuditFilter,

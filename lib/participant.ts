@@ -2,7 +2,7 @@ import { EventEmitter } from 'events';
 import { Readable, promises as streams } from 'stream';
 import type { Participant as NativeParticipant } from '../binding';
 import { fromEjson, toEjson, toJson } from './ejson';
-import { E2eeError, type E2eeErrorCode, guard, guardAsync, hasCode } from './errors';
+import { E2eeError, type E2eeErrorCode, expectText, guard, guardAsync, hasCode } from './errors';
 import {
   decryptFileStream,
   type EncryptedFile,
@@ -12,6 +12,7 @@ import {
 } from './file';
 import type { MessageAttachment, MessageContent } from './message';
 import { native } from './native';
+import { type OtrRequest, type OtrSession, OtrSessions } from './otr';
 import type { Claim, RecordStore } from './store';
 import { coreOf } from './vault';
 import type { Workspace, WorkspaceEvent, WorkspaceForm } from './workspace';
@@ -149,6 +150,8 @@ export interface ParticipantEvents {
   publicKeyChanged: { userId: string; pinned: string; seen: string };
   roomAuthorized: { roomId: string };
   roomDeauthorized: { roomId: string };
+  /** Somebody asks for an off-the-record session; without a listener, it times out. */
+  otrRequest: OtrRequest;
   disconnected: { reason: string };
   error: { roomId: string; error: E2eeError };
 }
@@ -179,6 +182,7 @@ type Effect = { id: number } & (
   | { effect: 'sleep'; ms: number }
 );
 type Told =
+  | { effect: 'emit'; event: 'otr'; data: Parameters<OtrSessions['tell']>[0] }
   | { effect: 'emit'; event: keyof ParticipantEvents; data: never }
   | ({ effect: 'done'; command: number } & Outcome);
 type Query = Record<string, string | string[]>;
@@ -217,6 +221,12 @@ export class Participant extends EventEmitter {
   #commands = 0;
   #poll: NodeJS.Timeout | undefined;
   #closed = false;
+  readonly #otr = new OtrSessions({
+    check: () => this.#expectRealtime(),
+    command: (command) => this.#command(command),
+    request: (request) => this.#emit('otrRequest', request),
+    guard: (tell) => this.#guard(tell),
+  });
 
   /**
    * Opens the store, and settles the account's identity with the server: unlocked, adopted, or
@@ -441,6 +451,14 @@ export class Participant extends EventEmitter {
     await this.#command({ command: 'deauthorizeRoom', roomId });
   }
 
+  /**
+   * The off-the-record session of a direct message: always the same object for the same room. The
+   * room must be authorised, and the participant started. Servers from 8.0 on have no such sessions.
+   */
+  otr(roomId: string): OtrSession {
+    return this.#otr.of(expectText(roomId, 'roomId', 'ERR_E2EE_INVALID_ARGUMENT'));
+  }
+
   /** The ids of the authorised rooms. */
   async authorizedRooms(): Promise<string[]> {
     return (await this.#command({ command: 'authorizedRooms' })) as string[];
@@ -516,6 +534,18 @@ export class Participant extends EventEmitter {
     if (this.#closed) throw new E2eeError('ERR_E2EE_CLOSED', 'the participant is closed');
   }
 
+  /** Off-the-record events come over the realtime streams alone. */
+  #expectRealtime(): void {
+    this.#expectOpen();
+    if (!this.#workspace.callMethod || !this.#workspace.subscribe) {
+      const message = 'off-the-record sessions need a realtime connection';
+      throw new E2eeError('ERR_E2EE_OTR_UNAVAILABLE', message);
+    }
+    if (this.#poll === undefined) {
+      throw new E2eeError('ERR_E2EE_INVALID_ARGUMENT', 'start() the participant first');
+    }
+  }
+
   #command(command: object): Promise<unknown> {
     return new Promise((resolve, reject) => {
       this.#expectOpen();
@@ -571,7 +601,8 @@ export class Participant extends EventEmitter {
   #carryOut(effect: Effect | Told): void {
     switch (effect.effect) {
       case 'emit':
-        this.#tell(effect.event, effect.data);
+        if (effect.event === 'otr') this.#otr.tell(effect.data);
+        else this.#tell(effect.event, effect.data);
         return;
       case 'done': {
         const caller = this.#callers.get(effect.command);
@@ -650,8 +681,12 @@ export class Participant extends EventEmitter {
 
   /** What a listener throws becomes an uncaught exception, and ends nothing that is under way. */
   #emit(event: string, data: unknown): void {
+    this.#guard(() => this.emit(event, data));
+  }
+
+  #guard(tell: () => void): void {
     try {
-      this.emit(event, data);
+      tell();
     } catch (error) {
       queueMicrotask(() => {
         throw error;
