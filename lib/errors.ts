@@ -34,6 +34,9 @@
  *   (`E2E_Enable_Encrypt_Files`), switched off
  * - `ERR_E2EE_KEY_BUDGET`: the room's key has encrypted 2^32 messages; reset it
  * - `ERR_E2EE_EXPIRED`: a message waited longer than it may, and was not sent
+ * - `ERR_E2EE_ROOM_NOT_ENCRYPTED`: the room's encryption is switched off; nothing is sent to it
+ * - `ERR_E2EE_ROOM_NOT_ENCRYPTABLE`: rooms of this type are never encrypted: public channels, and
+ *   discussions in them
  * - `ERR_E2EE_OTR_UNAVAILABLE`: off-the-record sessions are not to be had: the server is of 8.0 or later
  *   or has them switched off, the room is no direct message of two, or there is no realtime connection
  * - `ERR_E2EE_OTR_DECLINED`: the peer refused the off-the-record session
@@ -72,6 +75,8 @@ export type E2eeErrorCode =
   | 'ERR_E2EE_DISABLED'
   | 'ERR_E2EE_KEY_BUDGET'
   | 'ERR_E2EE_EXPIRED'
+  | 'ERR_E2EE_ROOM_NOT_ENCRYPTED'
+  | 'ERR_E2EE_ROOM_NOT_ENCRYPTABLE'
   | 'ERR_E2EE_OTR_UNAVAILABLE'
   | 'ERR_E2EE_OTR_DECLINED'
   | 'ERR_E2EE_OTR_TIMEOUT'

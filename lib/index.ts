@@ -48,6 +48,7 @@ export {
 } from './participant';
 export { RealtimeWorkspace, type RealtimeWorkspaceOptions } from './realtime-workspace';
 export { RestWorkspace, type RestWorkspaceOptions } from './rest-workspace';
+export type { CreatedRoom, NewEncryptedRoom, RoomEncryption } from './room-encryption';
 export { RoomKey, type RoomKeyAlgorithm } from './room-key';
 export { SqliteStore, type SqliteStoreOptions } from './sqlite-store';
 export type {

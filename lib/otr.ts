@@ -1,4 +1,5 @@
 import { EventEmitter } from 'events';
+import { withoutNulls } from './ejson';
 import { E2eeError, type E2eeErrorCode } from './errors';
 
 /**
@@ -192,7 +193,7 @@ export class OtrSession extends EventEmitter<{
         break;
       case 'message': {
         const { type: _type, ...message } = told;
-        this.#host.guard(() => this.emit('message', message));
+        this.#host.guard(() => this.emit('message', withoutNulls(message)));
         break;
       }
       case 'receipt':

@@ -1,7 +1,7 @@
 import { EventEmitter } from 'events';
 import { Readable, promises as streams } from 'stream';
 import type { Participant as NativeParticipant } from '../binding';
-import { fromEjson, toEjson, toJson } from './ejson';
+import { fromEjson, toEjson, toJson, withoutNulls } from './ejson';
 import { E2eeError, type E2eeErrorCode, expectText, guard, guardAsync, hasCode } from './errors';
 import {
   decryptFileStream,
@@ -13,6 +13,7 @@ import {
 import type { MessageAttachment, MessageContent } from './message';
 import { native } from './native';
 import { type OtrRequest, type OtrSession, OtrSessions } from './otr';
+import type { CreatedRoom, NewEncryptedRoom, RoomEncryption } from './room-encryption';
 import type { Claim, RecordStore } from './store';
 import { coreOf } from './vault';
 import type { Workspace, WorkspaceEvent, WorkspaceForm } from './workspace';
@@ -150,6 +151,8 @@ export interface ParticipantEvents {
   publicKeyChanged: { userId: string; pinned: string; seen: string };
   roomAuthorized: { roomId: string };
   roomDeauthorized: { roomId: string };
+  /** Somebody has switched the encryption of an authorised room on or off. */
+  roomEncryption: { roomId: string; encrypted: boolean };
   /** Somebody asks for an off-the-record session; without a listener, it times out. */
   otrRequest: OtrRequest;
   disconnected: { reason: string };
@@ -439,6 +442,37 @@ export class Participant extends EventEmitter {
   /** Serves members who wait for keys, in one room or in all. */
   async distributeRoomKeys(roomId?: string): Promise<void> {
     await this.#command({ command: 'distributeRoomKeys', roomId });
+  }
+
+  /**
+   * Makes an encrypted room, authorises it, makes its key and gives it to the members.
+   *
+   * @throws E2eeError (rejects) with code `ERR_E2EE_ROOM_NOT_ENCRYPTABLE` for a discussion in a public
+   * channel, or `ERR_E2EE_WORKSPACE` when the server refuses; `errorType` says why.
+   */
+  async createEncryptedRoom(room: NewEncryptedRoom): Promise<CreatedRoom> {
+    return withoutNulls(
+      (await this.#command({ command: 'createEncryptedRoom', room })) as CreatedRoom,
+    );
+  }
+
+  /**
+   * Switches the encryption of an authorised room on or off. Keys stay as they are, here and with the
+   * server: a room that is switched on again goes on with the key that it had.
+   *
+   * @throws E2eeError (rejects) with code `ERR_E2EE_ROOM_NOT_ENCRYPTABLE`, or `ERR_E2EE_WORKSPACE` with
+   * `errorType` `error-action-not-allowed` (in a channel it takes the permission
+   * `toggle-room-e2e-encryption`, which owners have) or `error-encrypted-private-rooms-enforced`.
+   */
+  async setRoomEncryption(roomId: string, encrypted: boolean): Promise<void> {
+    await this.#command({ command: 'setRoomEncryption', roomId, encrypted });
+  }
+
+  /** What is known of an authorised room's encryption, asked anew. */
+  async roomEncryption(roomId: string): Promise<RoomEncryption> {
+    return withoutNulls(
+      (await this.#command({ command: 'roomEncryption', roomId })) as RoomEncryption,
+    );
   }
 
   /** Lets the participant read, send and serve in this room. */

@@ -71,6 +71,10 @@ pub enum Code {
     Disabled,
     /// The room's key has encrypted as many messages as it may.
     KeyBudget,
+    /// The room is not encrypted: nothing is sent to it.
+    RoomNotEncrypted,
+    /// Rooms of this type are never encrypted.
+    RoomNotEncryptable,
     /// Off-the-record sessions are not to be had: the server has none (8.0 and later, or switched
     /// off), or the room is not a direct message of two people.
     OtrUnavailable,
@@ -115,6 +119,8 @@ impl Code {
             Self::Expired => "ERR_E2EE_EXPIRED",
             Self::Disabled => "ERR_E2EE_DISABLED",
             Self::KeyBudget => "ERR_E2EE_KEY_BUDGET",
+            Self::RoomNotEncrypted => "ERR_E2EE_ROOM_NOT_ENCRYPTED",
+            Self::RoomNotEncryptable => "ERR_E2EE_ROOM_NOT_ENCRYPTABLE",
             Self::OtrUnavailable => "ERR_E2EE_OTR_UNAVAILABLE",
             Self::OtrDeclined => "ERR_E2EE_OTR_DECLINED",
             Self::OtrTimeout => "ERR_E2EE_OTR_TIMEOUT",

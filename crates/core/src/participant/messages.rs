@@ -206,6 +206,9 @@ impl Shared {
                 let id = text(&message, "rid").unwrap_or_default().to_owned();
                 let outcome = match text(&message, "t") {
                     Some("otr") => self.otr_receive(&id, &message),
+                    Some("room_e2e_enabled" | "room_e2e_disabled") => {
+                        self.encryption_switched(&id).await
+                    }
                     _ => {
                         self.receive(&id, message);
                         Ok(())
@@ -252,7 +255,7 @@ impl Shared {
         }
     }
 
-    async fn changed(self: &Arc<Self>, id: &str) -> Result<()> {
+    pub(super) async fn changed(self: &Arc<Self>, id: &str) -> Result<()> {
         if self.expect_authorized(id).is_err() || !self.enabled() {
             return Ok(());
         }
@@ -460,6 +463,9 @@ impl Shared {
         if let Err(failure) = self.expect_authorized(id).and_then(|()| self.expect_member(id)) {
             return Some(Outcome::Error(failure));
         }
+        if let Err(failure) = self.expect_switched_on(id) {
+            return Some(Outcome::Error(failure));
+        }
         let key = self.expect_usable(id).ok()?;
         match self.spend(id, &key).await {
             Err(failure) if failure.is(Code::KeyBudget) => return Some(Outcome::Error(failure)),
@@ -651,7 +657,7 @@ impl Shared {
         let state = self.state();
         match state.rooms.get(id).and_then(|room| room.document.as_ref()) {
             Some(document) if Document::is_encrypted(document) => Ok(()),
-            _ => Err(Failure::new(Code::InvalidArgument, "the room is not encrypted")),
+            _ => Err(Failure::new(Code::RoomNotEncrypted, "the room is not encrypted")),
         }
     }
 

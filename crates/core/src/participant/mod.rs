@@ -15,6 +15,7 @@
 //! | `budget` | how many messages each key has encrypted |
 //! | `settings` | what the workspace has switched on |
 //! | `audit` | the audit trail |
+//! | `encryption` | encrypted rooms: made, switched on and off, asked about (§2.4) |
 //! | `otr` | off-the-record sessions of two |
 //! | `store` | sealed records |
 //! | `host` | effects, answers, and what runs the flows |
@@ -22,6 +23,7 @@
 mod account;
 mod audit;
 mod budget;
+mod encryption;
 mod host;
 mod incoming;
 mod messages;
@@ -50,6 +52,7 @@ use crate::identity::Identity;
 use crate::vault::Vault;
 
 pub use audit::AuditFilter;
+pub use encryption::NewRoom;
 pub use host::{Change, Claim, Effect, Failure, Input, Outcome, Request};
 pub use messages::{OutgoingMessage, UploadMetadata, UploadedFile, WorkspaceEvent};
 
@@ -148,6 +151,9 @@ pub enum Command {
     Pin { user_id: String, fingerprint: String },
     Pins,
     AuditTrail { filter: AuditFilter },
+    CreateEncryptedRoom { room: NewRoom },
+    SetRoomEncryption { room_id: String, encrypted: bool },
+    RoomEncryption { room_id: String },
     OtrStart { room_id: String },
     OtrAccept { room_id: String, request: u64 },
     OtrDecline { room_id: String, request: u64 },
@@ -400,6 +406,11 @@ impl Shared {
             Command::Fingerprint { user_id } => self.fingerprint(user_id.as_deref()).await,
             Command::Pin { user_id, fingerprint } => self.pin(&user_id, &fingerprint).await,
             Command::AuditTrail { filter } => self.audit_trail(&filter).await,
+            Command::CreateEncryptedRoom { room } => self.create_encrypted_room(room).await,
+            Command::SetRoomEncryption { room_id, encrypted } => {
+                self.set_room_encryption(&room_id, encrypted).await
+            }
+            Command::RoomEncryption { room_id } => self.room_encryption(&room_id).await,
             Command::OtrStart { room_id } => self.otr_start(&room_id).await,
             Command::OtrAccept { room_id, request } => self.otr_accept(&room_id, request).await,
             Command::OtrDecline { room_id, request } => self.otr_decline(&room_id, request).await,
