@@ -92,7 +92,9 @@ impl Shared {
                 let parent =
                     self.host.get("rooms.info", json!({ "roomId": parent_room_id })).await?;
                 // The server would make a public one, which it calls encrypted and is not.
-                expect_encryptable(parent.pointer("/room/t").and_then(Value::as_str).unwrap_or(""))?;
+                expect_encryptable(
+                    parent.pointer("/room/t").and_then(Value::as_str).unwrap_or(""),
+                )?;
                 let body = json!({
                     "prid": parent_room_id, "t_name": name, "users": members, "encrypted": true,
                 });

@@ -53,7 +53,7 @@ use crate::vault::Vault;
 
 pub use audit::AuditFilter;
 pub use encryption::NewRoom;
-pub use host::{Change, Claim, Effect, Failure, Input, Outcome, Request};
+pub use host::{Change, Claim, Effect, Failure, Input, Outcome, Request, TwoFactor};
 pub use messages::{OutgoingMessage, UploadMetadata, UploadedFile, WorkspaceEvent};
 
 use host::{Executor, Host, Result};
@@ -141,6 +141,7 @@ pub enum Command {
     ChangePassphrase { next: Zeroizing<String> },
     PassphraseTold,
     RotateIdentity,
+    ResetIdentity { two_factor: TwoFactor, passphrase: Option<Zeroizing<String>> },
     RevokeIdentity,
     ExportKeys { passphrase: Zeroizing<String> },
     ImportKeys { bundle: String, passphrase: Zeroizing<String> },
@@ -399,6 +400,9 @@ impl Shared {
             Command::PrepareUpload { room_id, file } => self.prepare_upload(&room_id, &file).await,
             Command::ResolveQuotes { document } => self.resolve_quotes(&document).await,
             Command::Announce { room_id, file } => self.announce(&room_id, file).await,
+            Command::ResetIdentity { two_factor, passphrase } => {
+                self.reset_identity(two_factor, passphrase).await
+            }
             Command::RevokeIdentity => {
                 self.otr_forget_all().await;
                 self.revoke().await
