@@ -37,11 +37,6 @@ import { Readable, Transform } from 'stream';
  *   (`E2E_Enable_Encrypt_Files`), switched off
  * - `ERR_E2EE_KEY_BUDGET`: the room's key has encrypted 2^32 messages; reset it
  * - `ERR_E2EE_EXPIRED`: a message waited longer than it may, and was not sent
- * - `ERR_E2EE_OTR_UNAVAILABLE`: off-the-record sessions are not to be had: the server is of 8.0 or later
- *   or has them switched off, the room is no direct message of two, or there is no realtime connection
- * - `ERR_E2EE_OTR_DECLINED`: the peer refused the off-the-record session
- * - `ERR_E2EE_OTR_TIMEOUT`: the peer did not answer in time
- * - `ERR_E2EE_OTR_NOT_ESTABLISHED`: no off-the-record session is established, or it ended meanwhile
  * - `ERR_E2EE_WORKSPACE`: the server refused a request, or gave no usable answer in time; see
  *   `status` and `errorType`
  * - `ERR_E2EE_RATE_LIMITED`: the server's rate limit would have outlasted the request's deadline
@@ -51,7 +46,6 @@ import { Readable, Transform } from 'stream';
  * - `ERR_E2EE_INTERNAL`: a bug in this library; nothing was lost
  */
 export type E2eeErrorCode = "ERR_E2EE_WRONG_PASSPHRASE" | "ERR_E2EE_AMBIGUOUS_PASSPHRASE" | "ERR_E2EE_ITERATIONS_OUT_OF_RANGE" | "ERR_E2EE_MALFORMED_ENVELOPE" | "ERR_E2EE_MALFORMED_KEY" | "ERR_E2EE_UNSUPPORTED_ALGORITHM" | "ERR_E2EE_DECRYPTION_FAILED" | "ERR_E2EE_NO_ROOM_KEY" | "ERR_E2EE_WRONG_STORE_SECRET" | "ERR_E2EE_STORE_CORRUPT" | "ERR_E2EE_STORE_MISMATCH" | "ERR_E2EE_STORE_TOO_NEW" | "ERR_E2EE_STORE_FOREIGN" | "ERR_E2EE_STORE_CONFLICT" | "ERR_E2EE_STORE_LOCKED" | "ERR_E2EE_STORE_REKEYED" | "ERR_E2EE_STORE_IO" | "ERR_E2EE_ROOM_NOT_AUTHORIZED" | "ERR_E2EE_NOT_A_MEMBER" | "ERR_E2EE_IDENTITY_REVOKED" | "ERR_E2EE_OUTBOX_FULL" | "ERR_E2EE_DISABLED" | "ERR_E2EE_KEY_BUDGET" | "ERR_E2EE_EXPIRED" | "ERR_E2EE_WORKSPACE" | "ERR_E2EE_RATE_LIMITED" | "ERR_E2EE_CLOSED" | "ERR_E2EE_INVALID_ARGUMENT" | "ERR_E2EE_UNSUPPORTED_PLATFORM" | "ERR_E2EE_INTERNAL";
-export type E2eeErrorCode = "ERR_E2EE_WRONG_PASSPHRASE" | "ERR_E2EE_AMBIGUOUS_PASSPHRASE" | "ERR_E2EE_ITERATIONS_OUT_OF_RANGE" | "ERR_E2EE_MALFORMED_ENVELOPE" | "ERR_E2EE_MALFORMED_KEY" | "ERR_E2EE_UNSUPPORTED_ALGORITHM" | "ERR_E2EE_DECRYPTION_FAILED" | "ERR_E2EE_NO_ROOM_KEY" | "ERR_E2EE_WRONG_STORE_SECRET" | "ERR_E2EE_STORE_CORRUPT" | "ERR_E2EE_STORE_MISMATCH" | "ERR_E2EE_STORE_TOO_NEW" | "ERR_E2EE_STORE_FOREIGN" | "ERR_E2EE_STORE_CONFLICT" | "ERR_E2EE_STORE_LOCKED" | "ERR_E2EE_STORE_REKEYED" | "ERR_E2EE_STORE_IO" | "ERR_E2EE_ROOM_NOT_AUTHORIZED" | "ERR_E2EE_IDENTITY_REVOKED" | "ERR_E2EE_OUTBOX_FULL" | "ERR_E2EE_EXPIRED" | "ERR_E2EE_OTR_UNAVAILABLE" | "ERR_E2EE_OTR_DECLINED" | "ERR_E2EE_OTR_TIMEOUT" | "ERR_E2EE_OTR_NOT_ESTABLISHED" | "ERR_E2EE_WORKSPACE" | "ERR_E2EE_RATE_LIMITED" | "ERR_E2EE_CLOSED" | "ERR_E2EE_INVALID_ARGUMENT" | "ERR_E2EE_UNSUPPORTED_PLATFORM" | "ERR_E2EE_INTERNAL";
 /**
  * The error of everything that a caller or the network can cause. Switch on `code`; the message
  * is for people, and holds neither secrets nor plaintext.
@@ -476,121 +470,6 @@ export declare class MemoryStore implements RecordStore {
 	claim(id: string, ttl: number): Promise<boolean>;
 	close(): Promise<void>;
 }
-/**
- * Where an off-the-record session stands.
- *
- * - `NOT_STARTED`: nothing is under way
- * - `REQUESTED`: the peer asks; the application has ten seconds to accept or decline
- * - `ESTABLISHING`: we have asked, or asked for new keys
- * - `ESTABLISHED`: messages can be sent and read
- * - `DECLINED`: the peer refused
- * - `TIMEOUT`: nobody answered in time
- * - `ERROR`: the server did not take the handshake or its answer
- */
-export type OtrState = "NOT_STARTED" | "REQUESTED" | "ESTABLISHING" | "ESTABLISHED" | "DECLINED" | "TIMEOUT" | "ERROR";
-/** An off-the-record message of the peer's. It is nowhere else. */
-export interface OtrMessage {
-	roomId: string;
-	messageId: string;
-	/** The sender: always the peer. */
-	userId: string;
-	username?: string;
-	text: string;
-	/** By the sender's clock. */
-	ts?: Date;
-}
-/** The events of an {@link OtrSession}, and what they carry. */
-export interface OtrSessionEvents {
-	/** The state has changed; `ESTABLISHED` comes again after each refresh. */
-	state: {
-		roomId: string;
-		state: OtrState;
-	};
-	message: OtrMessage;
-	/** The peer has read a message of ours. */
-	receipt: {
-		roomId: string;
-		messageId: string;
-	};
-	/** A message that is not the peer's, was changed, or is under another key; told once for each. */
-	undecryptable: {
-		roomId: string;
-		messageId: string;
-		error: E2eeError;
-	};
-}
-/** Somebody asks for an off-the-record session. */
-export interface OtrRequest {
-	roomId: string;
-	/** Who asks, as the event says: the other member of the direct message. */
-	userId: string;
-	session: OtrSession;
-	/**
-	 * Within ten seconds.
-	 *
-	 * @throws E2eeError (rejects) with code `ERR_E2EE_OTR_NOT_ESTABLISHED` when the request is over, or
-	 * `ERR_E2EE_WORKSPACE` when the server did not take the answer.
-	 */
-	accept(): Promise<void>;
-	/** As {@link OtrRequest.accept}. */
-	decline(): Promise<void>;
-}
-/** A message that was sent off the record. */
-export interface SentOtrMessage {
-	roomId: string;
-	messageId: string;
-}
-/**
- * An off-the-record session with the other member of a direct message, on servers up to 7.x: see
- * `Participant.otr`. An emitter of {@link OtrSessionEvents}.
- *
- * Its keys are in memory alone, and so are its messages: neither this participant nor the server
- * stores them. Nothing authenticates the keys, so a server that puts in keys of its own can read
- * along.
- */
-export declare class OtrSession extends EventEmitter<{
-	[E in keyof OtrSessionEvents]: [
-		OtrSessionEvents[E]
-	];
-}> {
-	#private;
-	/** The direct message. */
-	readonly roomId: string;
-	private constructor();
-	/** Where it stands, as the event `state` last told. */
-	get state(): OtrState;
-	/**
-	 * Asks the peer for a session; resolves when it is established. An established session is begun
-	 * anew. Where the peer is asking, or asks meanwhile, that is accepted.
-	 *
-	 * @throws E2eeError (rejects) with code `ERR_E2EE_OTR_UNAVAILABLE` when the server or the room has no
-	 * such sessions or the workspace no realtime connection, `ERR_E2EE_OTR_DECLINED`,
-	 * `ERR_E2EE_OTR_TIMEOUT` after twelve seconds, `ERR_E2EE_OTR_NOT_ESTABLISHED` when it was ended
-	 * meanwhile, `ERR_E2EE_ROOM_NOT_AUTHORIZED`, or `ERR_E2EE_WORKSPACE`.
-	 */
-	start(): Promise<void>;
-	/**
-	 * Makes new keys; resolves when the peer has them too. Messages sent meanwhile wait for them.
-	 *
-	 * @throws E2eeError (rejects) as {@link OtrSession.start}; the session is over then.
-	 */
-	refresh(): Promise<void>;
-	/**
-	 * Ends the session, or what would become one, and wipes its keys.
-	 *
-	 * @throws E2eeError (rejects) with code `ERR_E2EE_WORKSPACE` when the peer could not be told; the
-	 * session is over all the same.
-	 */
-	end(): Promise<void>;
-	/**
-	 * Sends a text; resolves when the server has passed it on. The event `receipt` tells when the peer
-	 * has read it.
-	 *
-	 * @throws E2eeError (rejects) with code `ERR_E2EE_OTR_NOT_ESTABLISHED`, or `ERR_E2EE_WORKSPACE` or
-	 * `ERR_E2EE_RATE_LIMITED` when the server did not take it. It is not sent later.
-	 */
-	send(text: string): Promise<SentOtrMessage>;
-}
 /** One call of a server's REST API. */
 export interface WorkspaceRequest {
 	readonly method: "GET" | "POST";
@@ -667,15 +546,6 @@ export type WorkspaceEvent =
 	readonly type: "keyRequest";
 	readonly roomId: string;
 	readonly keyId?: string;
-}
-/**
- * A control event of off-the-record sessions; `event`: `handshake`, `acknowledge`, `deny`, `end`.
- * Anyone can send this, in anybody's name.
- */
- | {
-	readonly type: "otr";
-	readonly event: string;
-	readonly data: object;
 } | {
 	readonly type: "messageDeleted";
 	readonly roomId: string;
@@ -886,8 +756,6 @@ export interface ParticipantEvents {
 	roomDeauthorized: {
 		roomId: string;
 	};
-	/** Somebody asks for an off-the-record session; without a listener, it times out. */
-	otrRequest: OtrRequest;
 	disconnected: {
 		reason: string;
 	};
@@ -965,11 +833,6 @@ export declare class Participant extends EventEmitter {
 	authorizeRoom(roomId: string): Promise<void>;
 	/** Ends that, and forgets the room's keys. */
 	deauthorizeRoom(roomId: string): Promise<void>;
-	/**
-	 * The off-the-record session of a direct message: always the same object for the same room. The
-	 * room must be authorised, and the participant started. Servers from 8.0 on have no such sessions.
-	 */
-	otr(roomId: string): OtrSession;
 	/** The ids of the authorised rooms. */
 	authorizedRooms(): Promise<string[]>;
 	/** Seals the private key with another passphrase, here and with the server. */

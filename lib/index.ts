@@ -35,6 +35,7 @@ export {
   type AuditFilter,
   type DecryptedMessage,
   type EncryptedRoomKey,
+  type IdentityReset,
   type ImportReport,
   type OutgoingFile,
   type OutgoingMessage,

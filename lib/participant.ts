@@ -61,6 +61,17 @@ export interface OutgoingFile {
   threadId?: string;
 }
 
+/** For {@link Participant.resetIdentity}. */
+export interface IdentityReset {
+  /**
+   * The second factor that the server demands. `method`: `totp`, `email`, or `password` for an account
+   * without an authenticator; `code`: its code, or the SHA-256 of the password in hexadecimal.
+   */
+  twoFactor: { method: string; code: string };
+  /** The new passphrase; made, and told once by the event `passphrase`, when absent. */
+  passphrase?: string;
+}
+
 /** What {@link Participant.importKeys} took. */
 export interface ImportReport {
   /** Keys that were not held before. */
@@ -239,10 +250,14 @@ export class Participant extends EventEmitter {
    * `ERR_E2EE_IDENTITY_REVOKED`, `ERR_E2EE_WORKSPACE`, or a code of the store.
    */
   static async open(options: ParticipantOptions): Promise<Participant> {
+    return Participant.#open(options, { command: 'open' });
+  }
+
+  static async #open(options: ParticipantOptions, command: object): Promise<Participant> {
     await options.workspace.login?.();
     const participant = new Participant(options);
     try {
-      await participant.#command({ command: 'open' });
+      await participant.#command(command);
     } catch (error) {
       await participant.#stop();
       throw error;
@@ -253,6 +268,17 @@ export class Participant extends EventEmitter {
       for (const tell of early) tell();
     }, 0);
     return participant;
+  }
+
+  /**
+   * As {@link Participant.open}, for an account whose passphrase is lost: its key pair is given up
+   * first, with all that {@link Participant.resetIdentity} says. The passphrase of the options is not
+   * used.
+   *
+   * @throws E2eeError (rejects) as both.
+   */
+  static async reset(options: ParticipantOptions, reset: IdentityReset): Promise<Participant> {
+    return Participant.#open(options, { command: 'resetIdentity', ...reset });
   }
 
   private constructor(options: ParticipantOptions) {
@@ -509,6 +535,29 @@ export class Participant extends EventEmitter {
    */
   async rotateIdentity(): Promise<void> {
     await this.#command({ command: 'rotateIdentity' });
+  }
+
+  /**
+   * Gives up the account's key pair and makes another, for an account whose passphrase is lost. As
+   * long as this participant is open, {@link Participant.changePassphrase} is enough; where it cannot
+   * be opened for want of the passphrase, {@link Participant.reset} does the same.
+   *
+   * What it costs, and cannot be undone:
+   * - every login token of the account is deleted, personal access tokens too: only a workspace with a
+   *   password goes on by itself;
+   * - the server forgets the account's room keys. Rooms whose keys this participant's store holds stay
+   *   readable; all others are unreadable until a member of each suggests its key again, and what was
+   *   said under older keys, until that member suggests those too;
+   * - other participants have pinned the key pair, and serve the new one after somebody trusts it.
+   *
+   * The new passphrase is told by the event `passphrase`, once, unless it is given. The code serves
+   * once.
+   *
+   * @throws E2eeError (rejects) with code `ERR_E2EE_WORKSPACE` when the server refuses; its `errorType`
+   * is `totp-required` or `totp-invalid` where the second factor is wrong, and nothing was changed.
+   */
+  async resetIdentity(reset: IdentityReset): Promise<void> {
+    await this.#command({ command: 'resetIdentity', ...reset });
   }
 
   /** Every room key that is held, sealed with a passphrase: a text to be kept or carried. */
