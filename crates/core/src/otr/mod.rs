@@ -1,4 +1,5 @@
-//! Off-the-record sessions of two people (servers up to 7.x): keys that live in memory alone.
+//! Off-the-record sessions of two people (protocol §12, servers up to 7.x): keys that live in
+//! memory alone.
 //!
 //! Each side draws an ephemeral pair on P-256 for each handshake. What the two agree on is hashed
 //! with SHA-256, and the first 16 bytes are an AES-128-GCM key. Nothing authenticates the public
