@@ -28,6 +28,7 @@ export {
   type AuditFilter,
   type DecryptedMessage,
   type EncryptedRoomKey,
+  type IdentityReset,
   type ImportReport,
   type OutgoingFile,
   type OutgoingMessage,
@@ -39,6 +40,7 @@ export {
   type SentMessage,
   type TrustedKey,
 } from './participant';
+export type { CreatedRoom, NewEncryptedRoom, RoomEncryption } from './room-encryption';
 export { RoomKey, type RoomKeyAlgorithm } from './room-key';
 export type {
   Claim,

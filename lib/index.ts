@@ -22,11 +22,20 @@ export {
   type MessageContent,
   type MessageFile,
 } from './message';
+export type {
+  OtrMessage,
+  OtrRequest,
+  OtrSession,
+  OtrSessionEvents,
+  OtrState,
+  SentOtrMessage,
+} from './otr';
 export {
   type AuditEntry,
   type AuditFilter,
   type DecryptedMessage,
   type EncryptedRoomKey,
+  type IdentityReset,
   type ImportReport,
   type OutgoingFile,
   type OutgoingMessage,
@@ -42,6 +51,7 @@ export {
 } from './participant';
 export { RealtimeWorkspace, type RealtimeWorkspaceOptions } from './realtime-workspace';
 export { RestWorkspace, type RestWorkspaceOptions } from './rest-workspace';
+export type { CreatedRoom, NewEncryptedRoom, RoomEncryption } from './room-encryption';
 export { RoomKey, type RoomKeyAlgorithm } from './room-key';
 export { SqliteStore, type SqliteStoreOptions } from './sqlite-store';
 export type {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::Shared;
-use super::host::{Failure, Result};
+use super::host::{Failure, Result, TwoFactor};
 use super::store::parse;
 use crate::error::Code;
 use crate::identity::{Identity, IdentityError, PublicKey, generate_passphrase};
@@ -181,14 +181,19 @@ impl Account {
 }
 
 impl Shared {
-    /// Reads the store, then settles the account's keys with the server.
-    pub(super) async fn open(self: &Arc<Self>) -> Result<Value> {
+    async fn read_store(self: &Arc<Self>) -> Result<()> {
         self.load_account().await?;
         self.load_rooms().await?;
         self.load_pins().await?;
         self.load_budgets().await?;
         self.load_outbox().await?;
         self.check_settings().await;
+        Ok(())
+    }
+
+    /// Reads the store, then settles the account's keys with the server.
+    pub(super) async fn open(self: &Arc<Self>) -> Result<Value> {
+        self.read_store().await?;
         self.alone(SETTLING.to_owned(), self.settle_identity()).await?;
         self.authorize_listed().await?;
         match self.identity() {
@@ -325,7 +330,10 @@ impl Shared {
 
     /// A key pair, sealed with the known passphrase, or with a new one that is then told.
     fn new_pair(&self) -> Result<Pair> {
-        let known = self.known_passphrase();
+        self.new_pair_under(self.known_passphrase())
+    }
+
+    fn new_pair_under(&self, known: Option<Zeroizing<String>>) -> Result<Pair> {
         let mut rng = self.rng();
         let identity = Identity::generate(&mut **rng)?;
         let untold = known.is_none().then(|| generate_passphrase(&mut **rng));
@@ -402,6 +410,62 @@ impl Shared {
             return Ok(());
         }
         answered.and(Err(Failure::new(Code::Workspace, "another replica changed the key pair")))
+    }
+
+    /// Gives up the account's key pair with the server, and makes another: for an account whose
+    /// passphrase is lost. Comes in place of [`Shared::open`] where that fails.
+    ///
+    /// The server logs the account out everywhere, and forgets the room keys that it had for it.
+    /// Those that are held here stay; for the others the account waits in the rooms' queues.
+    pub(super) async fn reset_identity(
+        self: &Arc<Self>,
+        two_factor: TwoFactor,
+        passphrase: Option<Zeroizing<String>>,
+    ) -> Result<Value> {
+        let open = self.state().account.identity().is_some();
+        if !open {
+            self.read_store().await?;
+        }
+        self.state().account.expect_not_revoked()?;
+        self.alone(SETTLING.to_owned(), self.reset_identity_alone(two_factor, passphrase)).await?;
+        self.forget_opened();
+        if !open {
+            self.authorize_listed().await?;
+        }
+        self.settle_rooms().await;
+        Ok(Value::Null)
+    }
+
+    async fn reset_identity_alone(
+        self: &Arc<Self>,
+        two_factor: TwoFactor,
+        passphrase: Option<Zeroizing<String>>,
+    ) -> Result<()> {
+        // Made first, so that a passphrase that cannot be used is told before anything is lost.
+        let next = self.new_pair_under(passphrase.clone())?;
+        if let Err(failure) = self.host.post_with("users.resetE2EKey", json!({}), two_factor).await
+            // The answer may be lost, and the keys be gone all the same.
+            && self.stored_keys().await?.is_some()
+        {
+            return Err(failure);
+        }
+        self.state().account.passphrase = passphrase;
+        self.turn_to(next.clone()).await?;
+        self.state().account.settled = None;
+        // Forced: another replica may have put the pair of before back.
+        let answered = self.offer(&next, true).await;
+        let held = next.identity()?;
+        if !self.stored_keys().await?.is_some_and(|(public, _)| same_key(&public, &held)) {
+            return answered
+                .and(Err(Failure::new(Code::Workspace, "the server did not keep the key pair")));
+        }
+        let now = self.host.now();
+        self.state().account.settled = Some(now);
+        let fingerprint = held.public_key().fingerprint()?.to_string();
+        self.host.emit("identityCreated", json!({ "fingerprint": fingerprint }));
+        self.audit("identityReset", json!({ "fingerprint": fingerprint })).await?;
+        self.tell_passphrase();
+        Ok(())
     }
 
     /// The account has another pair from now on. What the server has is wrapped for the one before.

@@ -179,6 +179,9 @@ pub enum WorkspaceEvent {
     Room { action: String, room: Value },
     /// Somebody asks for a room's key.
     KeyRequest { room_id: String, key_id: Option<String> },
+    /// A control event of off-the-record sessions: `handshake`, `acknowledge`, `deny`, `end`.
+    /// Anybody can send it.
+    Otr { event: String, data: Value },
     /// A message was deleted.
     MessageDeleted { room_id: String, message_id: String },
     /// The connection is there, perhaps again: what was missed is fetched.
@@ -202,8 +205,17 @@ impl Shared {
         let (room_id, outcome) = match event {
             WorkspaceEvent::Message { message } => {
                 let id = text(&message, "rid").unwrap_or_default().to_owned();
-                self.receive(&id, message);
-                (id, Ok(()))
+                let outcome = match text(&message, "t") {
+                    Some("otr") => self.otr_receive(&id, &message),
+                    Some("room_e2e_enabled" | "room_e2e_disabled") => {
+                        self.encryption_switched(&id).await
+                    }
+                    _ => {
+                        self.receive(&id, message);
+                        Ok(())
+                    }
+                };
+                (id, outcome)
             }
             // Any user can send these two to anybody, so they are hints: what is not as it is known
             // here is read from the server.
@@ -221,6 +233,10 @@ impl Shared {
             WorkspaceEvent::KeyRequest { room_id, key_id } => {
                 let outcome = self.requested(&room_id, key_id.as_deref()).await;
                 (room_id, outcome)
+            }
+            WorkspaceEvent::Otr { event, data } => {
+                let id = text(&data, "roomId").unwrap_or_default().to_owned();
+                (id.clone(), self.otr_hear(&id, &event, &data).await)
             }
             WorkspaceEvent::MessageDeleted { room_id, message_id } => {
                 if let Some(room) = self.state().rooms.get_mut(&room_id) {
@@ -240,7 +256,11 @@ impl Shared {
     }
 
     /// Reads a room of which an event told something new, and brings it in order.
-    async fn look_again(self: &Arc<Self>, id: &str, news: impl Fn(&Room) -> bool) -> Result<()> {
+    pub(super) async fn look_again(
+        self: &Arc<Self>,
+        id: &str,
+        news: impl Fn(&Room) -> bool,
+    ) -> Result<()> {
         {
             let state = self.state();
             let room = state.rooms.get(id);
@@ -461,6 +481,9 @@ impl Shared {
         if let Err(failure) = self.expect_authorized(id).and_then(|()| self.expect_member(id)) {
             return Some(Outcome::Error(failure));
         }
+        if let Err(failure) = self.expect_switched_on(id) {
+            return Some(Outcome::Error(failure));
+        }
         let key = self.expect_usable(id).ok()?;
         match self.spend(id, &key).await {
             Err(failure) if failure.is(Code::KeyBudget) => return Some(Outcome::Error(failure)),
@@ -657,12 +680,12 @@ impl Shared {
         let state = self.state();
         match state.rooms.get(id).and_then(|room| room.document.as_ref()) {
             Some(document) if Document::is_encrypted(document) => Ok(()),
-            _ => Err(Failure::new(Code::InvalidArgument, "the room is not encrypted")),
+            _ => Err(Failure::new(Code::RoomNotEncrypted, "the room is not encrypted")),
         }
     }
 
     /// 17 characters, as the server and its clients make them.
-    fn new_message_id(&self) -> String {
+    pub(super) fn new_message_id(&self) -> String {
         let mut rng = self.rng();
         let mut id = String::with_capacity(17);
         while id.len() < 17 {

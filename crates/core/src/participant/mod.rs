@@ -17,6 +17,8 @@
 //! | `audit` | the audit trail |
 //! | `status` | what an operator wants to see |
 //! | `archive` | messages of the past, without an account or a server |
+//! | `encryption` | encrypted rooms: made, switched on and off, asked about (§2.4) |
+//! | `otr` | off-the-record sessions of two |
 //! | `store` | sealed records |
 //! | `host` | effects, answers, and what runs the flows |
 
@@ -24,9 +26,11 @@ mod account;
 mod archive;
 mod audit;
 mod budget;
+mod encryption;
 mod host;
 mod incoming;
 mod messages;
+mod otr;
 mod quotes;
 mod rooms;
 mod serving;
@@ -53,7 +57,8 @@ use crate::vault::Vault;
 
 pub use archive::KeyArchive;
 pub use audit::AuditFilter;
-pub use host::{Change, Claim, Effect, Failure, Input, Outcome, Request};
+pub use encryption::NewRoom;
+pub use host::{Change, Claim, Effect, Failure, Input, Outcome, Request, TwoFactor};
 pub use messages::{OutgoingMessage, UploadMetadata, UploadedFile, WorkspaceEvent};
 
 use host::{Executor, Host, Result};
@@ -147,6 +152,7 @@ pub enum Command {
     ChangePassphrase { next: Zeroizing<String> },
     PassphraseTold,
     RotateIdentity,
+    ResetIdentity { two_factor: TwoFactor, passphrase: Option<Zeroizing<String>> },
     RevokeIdentity,
     ExportKeys { passphrase: Zeroizing<String> },
     ImportKeys { bundle: String, passphrase: Zeroizing<String> },
@@ -158,6 +164,15 @@ pub enum Command {
     Pins,
     AuditTrail { filter: AuditFilter },
     Status,
+    CreateEncryptedRoom { room: NewRoom },
+    SetRoomEncryption { room_id: String, encrypted: bool },
+    RoomEncryption { room_id: String },
+    OtrStart { room_id: String },
+    OtrAccept { room_id: String, request: u64 },
+    OtrDecline { room_id: String, request: u64 },
+    OtrRefresh { room_id: String },
+    OtrEnd { room_id: String },
+    OtrSend { room_id: String, text: Zeroizing<String> },
 }
 
 impl fmt::Debug for Command {
@@ -188,6 +203,10 @@ struct State {
     budgets: BTreeMap<String, budget::Budget>,
     /// Lines of the audit trail that were made, to keep their order.
     audited: u32,
+    /// Off-the-record sessions, by room. They are nowhere else.
+    otr: BTreeMap<String, crate::otr::Session>,
+    /// Rooms that can have none, once that was asked.
+    without_otr: HashSet<String>,
     /// The server's version, once it was asked for.
     version: Option<(u32, u32)>,
     /// What only one flow may do at a time.
@@ -399,7 +418,10 @@ impl Shared {
             Command::RequestRoomKey { room_id } => self.request_room_key(&room_id).await,
             Command::DistributeRoomKeys { room_id } => self.distribute(room_id.as_deref()).await,
             Command::AuthorizeRoom { room_id } => self.authorize(&room_id).await,
-            Command::DeauthorizeRoom { room_id } => self.deauthorize(&room_id).await,
+            Command::DeauthorizeRoom { room_id } => {
+                self.otr_forget(&room_id).await;
+                self.deauthorize(&room_id).await
+            }
             Command::AuthorizedRooms => Ok(json!(self.authorized_rooms())),
             Command::GetRoomKeyHistory { room_id } => self.room_key_history(&room_id),
             Command::GetEncryptedRoomKey { room_id, key_id } => {
@@ -415,11 +437,28 @@ impl Shared {
             Command::PrepareUpload { room_id, file } => self.prepare_upload(&room_id, &file).await,
             Command::ResolveQuotes { document } => self.resolve_quotes(&document).await,
             Command::Announce { room_id, file } => self.announce(&room_id, file).await,
-            Command::RevokeIdentity => self.revoke().await,
+            Command::ResetIdentity { two_factor, passphrase } => {
+                self.reset_identity(two_factor, passphrase).await
+            }
+            Command::RevokeIdentity => {
+                self.otr_forget_all().await;
+                self.revoke().await
+            }
             Command::Fingerprint { user_id } => self.fingerprint(user_id.as_deref()).await,
             Command::Pin { user_id, fingerprint } => self.pin(&user_id, &fingerprint).await,
             Command::AuditTrail { filter } => self.audit_trail(&filter).await,
             Command::Status => self.status().await,
+            Command::CreateEncryptedRoom { room } => self.create_encrypted_room(room).await,
+            Command::SetRoomEncryption { room_id, encrypted } => {
+                self.set_room_encryption(&room_id, encrypted).await
+            }
+            Command::RoomEncryption { room_id } => self.room_encryption(&room_id).await,
+            Command::OtrStart { room_id } => self.otr_start(&room_id).await,
+            Command::OtrAccept { room_id, request } => self.otr_accept(&room_id, request).await,
+            Command::OtrDecline { room_id, request } => self.otr_decline(&room_id, request).await,
+            Command::OtrRefresh { room_id } => self.otr_refresh(&room_id).await,
+            Command::OtrEnd { room_id } => self.otr_end(&room_id).await,
+            Command::OtrSend { room_id, text } => self.otr_send(&room_id, &text).await,
             Command::Pins => Ok(self.pins()),
         }
     }

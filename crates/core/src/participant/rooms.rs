@@ -108,7 +108,7 @@ pub(super) struct Held {
 #[derive(Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Document {
-    t: String,
+    pub(super) t: String,
     #[serde(default)]
     encrypted: bool,
     #[serde(default)]
@@ -322,7 +322,7 @@ impl Shared {
         Ok(Value::Null)
     }
 
-    async fn set_authorized(&self, id: &str, authorized: bool) -> Result<()> {
+    pub(super) async fn set_authorized(&self, id: &str, authorized: bool) -> Result<()> {
         {
             let mut state = self.state();
             let room = state.rooms.entry(id.to_owned()).or_default();
@@ -584,12 +584,16 @@ impl Shared {
         let seen = serde_json::from_value::<Document>(document.clone());
         if let (Some(id), Ok(mut seen)) = (id, seen) {
             seen.updated = time_of(document.get("_updatedAt"));
-            let mut state = self.state();
-            let known = &mut state.rooms.entry(id.to_owned()).or_default().document;
-            // Streams and answers overtake each other.
-            if !known.as_ref().is_some_and(|known| is_before(&seen.updated, &known.updated)) {
-                *known = Some(seen);
+            let before = self.switched_on(id);
+            {
+                let mut state = self.state();
+                let known = &mut state.rooms.entry(id.to_owned()).or_default().document;
+                // Streams and answers overtake each other.
+                if !known.as_ref().is_some_and(|known| is_before(&seen.updated, &known.updated)) {
+                    *known = Some(seen);
+                }
             }
+            self.tell_encryption(id, before);
         }
     }
 
@@ -728,16 +732,13 @@ impl Shared {
 
     async fn settle_room_alone(self: &Arc<Self>, id: &str) -> Result<()> {
         let identity = self.identity()?;
-        if self.expect_member(id).is_err() {
+        if self.expect_member(id).and_then(|()| self.expect_switched_on(id)).is_err() {
             // What waits to be sent there is told as failed.
             let (shared, id) = (Arc::clone(self), id.to_owned());
             self.host.spawn(async move { shared.flush(&id).await });
             return Ok(());
         }
         let Some((document, subscription)) = self.known(id) else { return Ok(()) };
-        if !document.is_encrypted() {
-            return Ok(());
-        }
         let before = self.key_ids(id);
         let last = self.state().rooms.get(id).and_then(|room| room.record.current.clone());
         self.fetch_old_keys(id, &document).await?;
