@@ -195,7 +195,7 @@ async function run(
   }
   const [least, most] = command.arity;
   if (positionals.length < least || positionals.length > most) {
-    throw usage(`it is used like this: ${NAME} ${name} ${command.usage}`.trimEnd());
+    throw usage(`Usage: ${NAME} ${name} ${command.usage}`.trimEnd());
   }
   return command.run({
     args: positionals,

@@ -1,6 +1,6 @@
 import { createInterface } from 'readline';
 import { Writable } from 'stream';
-import { usage } from './failure';
+import { CliError, Exit, usage } from './failure';
 
 /** Whether somebody is there to answer. */
 export function canAsk(): boolean {
@@ -23,7 +23,8 @@ export function ask(
     const interrupted = () => {
       lines.removeAllListeners('close');
       lines.close();
-      process.kill(process.pid, 'SIGINT');
+      if (hidden) process.stderr.write('\n');
+      reject(new CliError('ERR_CLI_INTERRUPTED', 'interrupted', Exit.interrupted));
     };
     const abort = () => {
       lines.close();

@@ -10,29 +10,33 @@ export const audit: Command = {
   options: {
     room: { type: 'string', value: 'room', help: 'of this room alone' },
     action: { type: 'string', value: 'action', help: 'such as read, sent, keyGiven' },
+    user: { type: 'string', value: 'id', help: 'about this user, by id' },
     since: { type: 'string', value: 'time', help: 'from then on: 2026-11-21 or with a time' },
-    until: { type: 'string', value: 'time', help: 'before then' },
+    until: { type: 'string', value: 'time', help: 'up to then' },
     limit: { type: 'string', value: 'number', help: 'the newest of them' },
   },
   help: '--json prints an entry on each line.',
   async run(call) {
     const { output } = call;
-    const since = timeOf(call, 'since') ?? 0;
-    const until = timeOf(call, 'until') ?? Number.POSITIVE_INFINITY;
-    const limit = Number(call.text('limit') ?? Number.MAX_SAFE_INTEGER);
-    if (!(Number.isInteger(limit) && limit > 0)) throw usage('--limit takes a whole number');
+    const since = timeOf(call, 'since');
+    const until = timeOf(call, 'until');
+    const limit = call.text('limit');
+    if (limit !== undefined && !/^[1-9]\d{0,8}$/.test(limit)) {
+      throw usage('--limit takes a whole number');
+    }
     const action = call.text('action');
+    const userId = call.text('user');
     const { participant, rooms } = await openAccount(call);
     const room = call.text('room');
     const roomId = room === undefined ? undefined : rooms.find(room);
-    const trail = (await participant.auditTrail()).filter(
-      (entry) =>
-        entry.ts >= since &&
-        entry.ts < until &&
-        (action === undefined || entry.action === action) &&
-        (roomId === undefined || entry.details.roomId === roomId),
-    );
-    const shown = trail.slice(-limit);
+    const shown = await participant.auditTrail({
+      ...(since !== undefined && { since }),
+      ...(until !== undefined && { until }),
+      ...(limit !== undefined && { limit: Number(limit) }),
+      ...(action !== undefined && { action }),
+      ...(userId !== undefined && { userId }),
+      ...(roomId !== undefined && { roomId }),
+    });
     if (output.json) {
       for (const entry of shown) output.result(entry);
       return undefined;

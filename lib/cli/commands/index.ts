@@ -11,6 +11,7 @@ import { rooms } from './rooms';
 import { rotate } from './rotate';
 import { send } from './send';
 import { status } from './status';
+import { vendor } from './vendor';
 
 /** Every command, in the order of `--help`. */
 export const commands: Readonly<Record<string, Command>> = {
@@ -26,4 +27,5 @@ export const commands: Readonly<Record<string, Command>> = {
   'import-keys': importKeys,
   'change-secret': changeSecret,
   audit,
+  vendor,
 };
