@@ -1,4 +1,5 @@
 import { existsSync } from 'fs';
+import { setTimeout } from 'timers/promises';
 import { KeyArchive } from '../key-archive';
 import { Participant, type ParticipantOptions } from '../participant';
 import { RealtimeWorkspace } from '../realtime-workspace';
@@ -11,6 +12,8 @@ import { CliError, Exit, usage } from './failure';
 import { knownSecret, PREFIX, secret } from './secrets';
 
 const APP_ID = 'rocketchat-e2ee-cli';
+/** Longer than the participant waits for its listeners. */
+const TOLD_MS = 20;
 const DEFAULT_STORE = 'rocketchat-e2ee.store';
 
 /** A setting that is not secret: an option, or an environment variable. */
@@ -96,9 +99,15 @@ export async function openAccount(
   return { participant, workspace, store, rooms: await Rooms.of(workspace) };
 }
 
+/** Until what happened while the participant was opened has been told to whoever listens. */
+export async function told(): Promise<void> {
+  await setTimeout(TOLD_MS);
+}
+
 /** The account's rooms, by id and by the names that its people know. */
 export class Rooms {
-  readonly #names = new Map<string, string>();
+  /** What a room is called, by its id: first what people see, then what mentions say. */
+  readonly #names = new Map<string, string[]>();
 
   static async of(workspace: Workspace): Promise<Rooms> {
     const { body } = await workspace.request({ method: 'GET', path: 'subscriptions.get' });
@@ -107,22 +116,22 @@ export class Rooms {
     for (const subscription of Array.isArray(update) ? update : []) {
       const { rid, name, fname } = Object(subscription) as Record<string, unknown>;
       if (typeof rid !== 'string') continue;
-      const shown = [fname, name].find((one) => typeof one === 'string' && one !== '');
-      rooms.#names.set(rid, String(shown ?? rid));
+      const isName = (one: unknown): one is string => typeof one === 'string' && one !== '';
+      rooms.#names.set(rid, [fname, name].filter(isName));
     }
     return rooms;
   }
 
   /** What people call a room; its id where they call it nothing. */
   name(id: string): string {
-    return this.#names.get(id) ?? id;
+    return this.#names.get(id)?.[0] ?? id;
   }
 
   /** The id of a room that somebody has named, by id or by name. */
   find(wanted: string): string {
     if (this.#names.has(wanted)) return wanted;
     const name = wanted.replace(/^[#@]/, '');
-    const found = [...this.#names].filter(([, known]) => known === name);
+    const found = [...this.#names].filter(([, names]) => names.includes(name));
     if (found.length > 1) {
       const ids = found.map(([id]) => id).join(', ');
       throw usage(`more than one room has this name; say which by its id: ${ids}`);

@@ -1,7 +1,7 @@
 import { KeyArchive } from '../../key-archive';
 import type { Command } from '../command';
 import { knownSecret, secret } from '../secrets';
-import { openStore, openWorkspace, participate, Rooms, storePath } from '../session';
+import { openStore, openWorkspace, participate, Rooms, storePath, told } from '../session';
 
 const WARNING = `Whoever has this store and its secret, or the passphrase, can read everything that
 people write in the rooms that the account is authorised for. Tell them that the
@@ -35,15 +35,14 @@ name or id, are authorised. May be run again.`,
     });
     let made: string | undefined;
     let created = false;
-    participant.on('passphrase', (told) => {
-      made = told.passphrase;
+    participant.on('passphrase', ({ passphrase }) => {
+      made = passphrase;
     });
     participant.on('identityCreated', () => {
       created = true;
     });
-    // What happened while it was opened is told at the next turn; then the passphrase is marked as
-    // told, which is done when a further call has an answer.
-    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+    // Then the passphrase is marked as told, which is done when a further call has an answer.
+    await told();
     const fingerprint = await participant.trust.fingerprint();
     const authorized = await participant.authorizedRooms();
     if (output.json) {

@@ -42,6 +42,8 @@ store of a bot that should get them. --json prints a message on each line.`,
         else note({ roomId, ...tell(error) });
       });
     });
+    // What ends it may come while it still starts.
+    ended.catch(() => undefined);
     const note = ({ roomId, code, message }: { roomId: string; code: string; message: string }) => {
       if (output.json) output.note(safeJson({ roomId, error: { code, message } }));
       else
@@ -65,7 +67,7 @@ store of a bot that should get them. --json prints a message on each line.`,
       }),
     );
     participant.on('disconnected', () => output.json || output.note('disconnected; trying again'));
-    await participant.start();
+    await Promise.race([participant.start(), ended]);
     if (!output.json) output.note('Listening; Ctrl-C ends.');
     return await ended;
   },

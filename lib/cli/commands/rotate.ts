@@ -1,7 +1,7 @@
 import type { Command } from '../command';
 import { usage } from '../failure';
 import { confirm } from '../prompt';
-import { openAccount } from '../session';
+import { openAccount, told } from '../session';
 
 export const rotate: Command = {
   summary: 'Make a new key for a room, or a new key pair for the account',
@@ -33,7 +33,7 @@ the store holds; old keys that only the server has are lost with the old pair.`,
         made = passphrase;
       });
       await participant.rotateIdentity();
-      await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+      await told();
       const fingerprint = await participant.trust.fingerprint();
       if (output.json) {
         output.result({ fingerprint, ...(made !== undefined && { passphrase: made }) });
