@@ -91,7 +91,10 @@ describe.each(['7.0', '8.8'] as const)('in a workspace of version %s', (version)
 
     /** Forges, and sees that keys, rooms and messages are as they were. */
     async function withstand(what: string, forgery: () => Promise<void>): Promise<void> {
-      const history = await participant.getRoomKeyHistory(rid);
+      // The number of messages under a key is no matter of the forgery.
+      const keys = async () =>
+        (await participant.getRoomKeyHistory(rid)).map(({ messages: _, ...key }) => key);
+      const history = await keys();
       const rooms = await participant.authorizedRooms();
       const calls = keyCalls();
       await forgery();
@@ -101,10 +104,10 @@ describe.each(['7.0', '8.8'] as const)('in a workspace of version %s', (version)
       expect(keyId).toBe(workspace.room(rid).e2eKeyId);
       expect(await ann.readById(rid, messageId)).toBe('secret meanwhile');
       await pause();
-      expect(await participant.getRoomKeyHistory(rid)).toEqual(history);
+      expect(await keys()).toEqual(history);
       expect(await participant.authorizedRooms()).toEqual(rooms);
       await expectInStep(what);
-      expect(await participant.getRoomKeyHistory(rid)).toEqual(history);
+      expect(await keys()).toEqual(history);
       expect(keyCalls()).toBe(calls);
       expect(await participant.trust.fingerprint(mallory._id)).toBeUndefined();
     }
@@ -224,7 +227,7 @@ describe.each(['7.0', '8.8'] as const)('in a workspace of version %s', (version)
       });
       await participant.sync();
       const refused = participant.sendEncryptedMessage(rid, 'secret');
-      await expect(refused).rejects.toMatchObject({ code: 'ERR_E2EE_INVALID_ARGUMENT' });
+      await expect(refused).rejects.toMatchObject({ code: 'ERR_E2EE_ROOM_NOT_ENCRYPTED' });
       workspace.faults.clear();
       await participant.sync();
       for (const { t, msg } of postedBy(bot, rid, workspace)) expect([t, msg]).toEqual(['e2e', '']);
