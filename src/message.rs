@@ -1,43 +1,95 @@
-//! `message` of the core. Content and envelopes cross as JSON text, which V8 parses faster than
-//! Node-API builds objects.
+//! `message` of the core. Content and envelopes cross as text, which costs less than objects of
+//! Node-API. What is called for each message is a function and not a method, whose receiver would
+//! have to be checked: that takes longer than decrypting a short message.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use napi::bindgen_prelude::AsyncTask;
+use napi::bindgen_prelude::{AsyncTask, Env, Function, FunctionCallContext};
+use napi::sys::napi_value;
+use napi::{JsString, JsValue as _};
 use napi_derive::napi;
 use rocketchat_e2ee::ejson::Value;
 use rocketchat_e2ee::message::{self, EncryptedContent, MessageContent, MessageError};
 use rocketchat_e2ee::{Error, RoomKey as Core};
-use serde_json::value::RawValue;
 
-use crate::error::{Failure, guard};
+use crate::error::{Failure, guard, rejection};
 use crate::job::{Job, spawn};
 use crate::random::OsRandom;
 use crate::room_key::RoomKey;
+use crate::text;
+
+/// In place of a second length: the part is not iv and ciphertext, but all there is.
+const WHOLE: u32 = u32::MAX;
 
 #[napi]
 impl RoomKey {
-    /// EJSON text of the content in, JSON text of the envelope out.
-    #[napi]
-    pub fn encrypt(&self, content: String) -> Result<String, Failure> {
-        guard(|| {
-            let content = MessageContent::parse(&content)?;
-            Ok(self.core.encrypt(&mut OsRandom, &content)?.to_text())
+    /// A function that encrypts a message that is only text. What it returns is base64 of the iv,
+    /// a space and base64 of the ciphertext for a v2 envelope, and the `ciphertext` of a v1 one.
+    #[napi(ts_return_type = "(msg: string) => string")]
+    pub fn text_encryptor<'env>(
+        &self,
+        env: &'env Env,
+    ) -> napi::Result<Function<'env, (), napi_value>> {
+        let key = Arc::clone(&self.core);
+        env.create_function_from_closure("encrypt", move |call| {
+            let content = MessageContent::text(text::read(call.get(0)?)?);
+            let sealed = checked(&call, || encrypt(&key, &content))?;
+            text::write(call.env, &sealed)
         })
     }
 
-    /// JSON text of the envelope, or a v1 text, in; EJSON text of the content out.
+    /// As [`RoomKey::text_encryptor`], for EJSON text of any content.
     #[napi]
-    pub fn decrypt(&self, content: String) -> Result<String, Failure> {
-        guard(|| decrypt(&self.core, &content))
+    pub fn encrypt(&self, content: String) -> Result<String, Failure> {
+        guard(|| encrypt(&self.core, &MessageContent::parse(&content)?))
     }
 
-    /// JSON text of a list of envelopes and v1 texts in; out comes EJSON text of a list that has
-    /// for each either `[content]` or `[code, message]`.
-    #[napi(ts_return_type = "Promise<string>")]
-    pub fn decrypt_many(&self, contents: String) -> AsyncTask<Job<String>> {
+    /// A function that decrypts a v2 envelope, from base64 of iv and of ciphertext. What it
+    /// returns is the text of a message that is only text, and a list of EJSON text for any other.
+    #[napi(ts_return_type = "(iv: string, ciphertext: string) => string | [string]")]
+    pub fn v2_decryptor<'env>(
+        &self,
+        env: &'env Env,
+    ) -> napi::Result<Function<'env, (), napi_value>> {
+        let key = Arc::clone(&self.core);
+        env.create_function_from_closure("decrypt", move |call| {
+            let (iv, ciphertext) = (text::read(call.get(0)?)?, text::read(call.get(1)?)?);
+            let content = checked(&call, || Ok(key.decrypt(&v2(&iv, &ciphertext))?))?;
+            if content.is_text() {
+                return text::write(call.env, &content.msg);
+            }
+            let mut list = call.env.create_array(1)?;
+            list.set(0, content.to_text())?;
+            Ok(list.raw())
+        })
+    }
+
+    /// JSON text of an envelope, or a v1 text, in; EJSON text of the content out.
+    #[napi]
+    pub fn decrypt(&self, content: String) -> Result<String, Failure> {
+        guard(|| Ok(self.core.decrypt(&EncryptedContent::parse(&content)?)?.to_text()))
+    }
+
+    /// Decrypts many. `parts` is everything in one text; `lengths` has two numbers for each
+    /// message, which count UTF-16 units: those of base64 of iv and of ciphertext of a v2 envelope,
+    /// or those of what [`RoomKey::decrypt`] takes and 2³² − 1.
+    ///
+    /// Out comes EJSON text of a list that has for each message its text, where it is only text,
+    /// its content, or `[code, message]`.
+    #[napi(
+        ts_args_type = "parts: string, lengths: Uint32Array",
+        ts_return_type = "Promise<string>"
+    )]
+    pub fn decrypt_many(
+        &self,
+        parts: JsString<'_>,
+        lengths: &[u32],
+    ) -> napi::Result<AsyncTask<Job<String>>> {
         let core = Arc::clone(&self.core);
-        spawn(move || decrypt_many(&core, &contents))
+        let parts = text::read(parts)?;
+        let lengths = lengths.to_vec();
+        Ok(spawn(move || Ok(decrypt_many(&core, &parts, &lengths))))
     }
 }
 
@@ -51,36 +103,78 @@ pub fn encrypted_content_of(document: String) -> Result<Option<String>, Failure>
     })
 }
 
-fn decrypt(key: &Core, content: &str) -> Result<String, Error> {
-    Ok(key.decrypt(&EncryptedContent::parse(content)?)?.to_text())
+fn encrypt(key: &Core, content: &MessageContent) -> Result<String, Error> {
+    Ok(match key.encrypt(&mut OsRandom, content)? {
+        EncryptedContent::V2 { iv, ciphertext, .. } => [&iv, " ", &ciphertext].concat(),
+        EncryptedContent::V1 { ciphertext } => ciphertext.into_owned(),
+        _ => return Err(MessageError::Encryption.into()),
+    })
 }
 
-fn decrypt_many(key: &Core, contents: &str) -> Result<String, Error> {
-    let contents: Vec<&RawValue> = serde_json::from_str(contents)
-        .map_err(|_| MessageError::MalformedEnvelope("the list is not JSON"))?;
+/// The key's own id does not matter.
+fn v2<'a>(iv: &'a str, ciphertext: &'a str) -> EncryptedContent<'a> {
+    EncryptedContent::V2 { kid: "".into(), iv: iv.into(), ciphertext: ciphertext.into() }
+}
+
+fn decrypt_many(key: &Core, parts: &str, lengths: &[u32]) -> String {
+    let mut parts = Parts::new(parts);
     let mut results = String::from("[");
-    for content in contents {
+    for [first, second] in lengths.as_chunks().0 {
         if results.len() > 1 {
             results.push(',');
         }
-        // A v1 text stands in the list as a JSON string, an envelope as an object.
-        let outcome = match serde_json::from_str::<String>(content.get()) {
-            Ok(text) => decrypt(key, &text),
-            Err(_) => decrypt(key, content.get()),
+        let first = parts.next(*first);
+        let outcome = match *second {
+            WHOLE => EncryptedContent::parse(&first).and_then(|content| key.decrypt(&content)),
+            second => key.decrypt(&v2(&first, &parts.next(second))),
         };
-        results.push('[');
-        match outcome {
-            Ok(content) => results.push_str(&content),
+        let value = match outcome {
+            Ok(content) if content.is_text() => Value::String(content.msg).to_text(),
+            Ok(content) => content.to_text(),
             Err(error) => {
-                let code = error.code().as_str();
-                results.push_str(&format!(
-                    "\"{code}\",{}",
-                    Value::String(error.to_string()).to_text()
-                ));
+                let error = Error::from(error);
+                let code = Value::String(error.code().as_str().to_owned());
+                Value::Array(vec![code, Value::String(error.to_string())]).to_text()
             }
-        }
-        results.push(']');
+        };
+        results.push_str(&value);
     }
     results.push(']');
-    Ok(results)
+    results
+}
+
+/// A text that is cut by numbers of UTF-16 units.
+enum Parts<'a> {
+    Ascii(&'a str),
+    Other(Vec<u16>),
+}
+
+impl<'a> Parts<'a> {
+    fn new(text: &'a str) -> Self {
+        if text.is_ascii() { Self::Ascii(text) } else { Self::Other(text.encode_utf16().collect()) }
+    }
+
+    /// Cuts the next part off; what a surrogate pair lost by that becomes U+FFFD.
+    fn next(&mut self, length: u32) -> Cow<'a, str> {
+        let length = length as usize;
+        match self {
+            Self::Ascii(text) => {
+                let (part, rest) = text.split_at_checked(length).unwrap_or((text, ""));
+                *text = rest;
+                part.into()
+            }
+            Self::Other(units) => {
+                let rest = units.split_off(length.min(units.len()));
+                String::from_utf16_lossy(&std::mem::replace(units, rest)).into()
+            }
+        }
+    }
+}
+
+/// As [`guard`], for functions made of closures.
+fn checked<T>(
+    call: &FunctionCallContext<'_>,
+    work: impl FnOnce() -> Result<T, Error>,
+) -> napi::Result<T> {
+    guard(work).map_err(|failure| rejection(*call.env, failure))
 }

@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64_simd::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::MessageError;
@@ -123,17 +122,17 @@ impl<'a> EncryptedContent<'a> {
         }
     }
 
-    pub(super) fn from_sealed(id: &KeyId, sealed: &Sealed) -> EncryptedContent<'static> {
+    pub(super) fn from_sealed(id: &'a KeyId, sealed: &Sealed) -> Self {
         match sealed {
             Sealed::Gcm { iv, ciphertext } => EncryptedContent::V2 {
-                kid: id.to_string().into(),
-                iv: BASE64_STANDARD.encode(iv).into(),
-                ciphertext: BASE64_STANDARD.encode(ciphertext).into(),
+                kid: id.as_str().into(),
+                iv: STANDARD.encode_to_string(iv).into(),
+                ciphertext: STANDARD.encode_to_string(ciphertext).into(),
             },
             Sealed::Cbc { iv, ciphertext } => {
                 let bytes = [iv.as_slice(), ciphertext].concat();
                 let mut text = id.to_string();
-                BASE64_STANDARD.encode_string(bytes, &mut text);
+                STANDARD.encode_append(bytes, &mut text);
                 EncryptedContent::V1 { ciphertext: text.into() }
             }
         }
@@ -183,8 +182,8 @@ fn decode(text: &str) -> Result<Vec<u8>, MessageError> {
     if text.len() > MAX_CIPHERTEXT_CHARS {
         return Err(MessageError::MalformedEnvelope("it is too long"));
     }
-    BASE64_STANDARD
-        .decode(text)
+    STANDARD
+        .decode_to_vec(text)
         .map_err(|_| MessageError::MalformedEnvelope("it holds something that is not base64"))
 }
 

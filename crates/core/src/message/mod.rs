@@ -45,10 +45,9 @@ impl RoomKey {
         &self,
         rng: &mut R,
         content: &MessageContent,
-    ) -> Result<EncryptedContent<'static>, MessageError> {
-        let sealed = self
-            .seal(rng, content.to_text().as_bytes())
-            .map_err(|Refused| MessageError::Encryption)?;
+    ) -> Result<EncryptedContent<'_>, MessageError> {
+        let sealed =
+            self.seal(rng, content.to_plaintext()).map_err(|Refused| MessageError::Encryption)?;
         Ok(EncryptedContent::from_sealed(self.id(), &sealed))
     }
 

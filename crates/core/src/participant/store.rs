@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64_simd::STANDARD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -100,7 +99,7 @@ impl Shared {
                                 expected + 1,
                                 plaintext,
                             )?;
-                            Some(BASE64_STANDARD.encode(sealed))
+                            Some(STANDARD.encode_to_string(sealed))
                         }
                         None => None,
                     };
@@ -122,7 +121,7 @@ impl Shared {
 
 fn open<T: DeserializeOwned>(vault: &Vault, record: &Record) -> Result<T> {
     let corrupt = || Failure::new(Code::StoreCorrupt, "a record of the store is not readable");
-    let sealed = BASE64_STANDARD.decode(&record.data).map_err(|_| corrupt())?;
+    let sealed = STANDARD.decode_to_vec(&record.data).map_err(|_| corrupt())?;
     let plaintext: Zeroizing<Vec<u8>> = vault.open(&record.name, record.version, &sealed)?;
     serde_json::from_slice(&plaintext).map_err(|_| corrupt())
 }
