@@ -63,6 +63,11 @@ impl MessageContent {
         String::from_utf8(self.to_plaintext()).unwrap_or_default()
     }
 
+    /// The text alone, as JSON.
+    pub(super) fn msg_text(&self) -> String {
+        json_escape_simd::escape(&self.msg)
+    }
+
     /// The payload that is encrypted: [`MessageContent::to_text`] in bytes, with room for a tag.
     pub(super) fn to_plaintext(&self) -> Vec<u8> {
         let mut payload = Vec::with_capacity(self.msg.len() + 256);

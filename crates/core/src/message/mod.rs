@@ -1,5 +1,6 @@
 //! Encrypted message content, and what is inside (protocol §6, §7.4).
 
+mod batch;
 mod content;
 mod envelope;
 mod overlay;
