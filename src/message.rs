@@ -10,7 +10,7 @@ use napi::{JsString, JsValue as _};
 use napi_derive::napi;
 use rocketchat_e2ee::ejson::Value;
 use rocketchat_e2ee::message::{self, EncryptedContent, MessageContent, MessageError};
-use rocketchat_e2ee::{Error, RoomKey as Core};
+use rocketchat_e2ee::Error;
 
 use crate::error::{Failure, guard, rejection};
 use crate::job::{Job, spawn};
@@ -72,7 +72,7 @@ impl RoomKey {
         guard(|| Ok(self.core.decrypt(&EncryptedContent::parse(&content)?)?.to_text()))
     }
 
-    /// See the core's [`Core::decrypt_many`].
+    /// See `RoomKey::decrypt_many` of the core.
     #[napi(
         ts_args_type = "parts: string, lengths: Uint32Array",
         ts_return_type = "Promise<string>"
