@@ -20,6 +20,8 @@ export class MemoryStore implements RecordStore {
   readonly #records = new Map<string, { version: number; data: Buffer }>();
   /** When each claim runs out, by `Date.now()`. */
   readonly #claims = new Map<string, number>();
+  /** So many claims are held before those that ran out are looked for. */
+  #sweepAt = 1000;
   #closed = false;
 
   private constructor(vault: Vault) {
@@ -63,11 +65,15 @@ export class MemoryStore implements RecordStore {
   async claim(id: string, ttl: number): Promise<boolean> {
     this.#expectOpen();
     const expires = Date.now() + expectClaim(id, ttl);
-    for (const [claimed, end] of this.#claims) {
-      if (end <= Date.now()) this.#claims.delete(claimed);
-    }
-    if (this.#claims.has(id)) return false;
+    if ((this.#claims.get(id) ?? 0) > Date.now()) return false;
     this.#claims.set(id, expires);
+    if (this.#claims.size > this.#sweepAt) {
+      for (const [claimed, end] of this.#claims) {
+        if (end <= Date.now()) this.#claims.delete(claimed);
+      }
+      // Not at each claim: that would take longer with each one that is held.
+      this.#sweepAt = 2 * this.#claims.size;
+    }
     return true;
   }
 

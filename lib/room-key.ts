@@ -1,4 +1,5 @@
 import type { RoomKey as NativeRoomKey } from '../binding';
+import { Batcher } from './batch';
 import { fromEjson, toEjson, toJson } from './ejson';
 import { E2eeError, type E2eeErrorCode, expectText, guard, guardAsync, kindOf } from './errors';
 import type { EncryptedContent, EncryptedContentV2, MessageContent } from './message';
@@ -34,6 +35,7 @@ export class RoomKey {
   /** The binding's functions for this key, once they are needed. */
   #encrypt: ReturnType<NativeRoomKey['textEncryptor']> | undefined;
   #decrypt: ReturnType<NativeRoomKey['v2Decryptor']> | undefined;
+  #wrapping: Batcher<string, string> | undefined;
 
   private constructor(core: NativeRoomKey) {
     this.#core = core;
@@ -72,11 +74,10 @@ export class RoomKey {
    *
    * Protocol: §7.2.
    */
-  wrapFor(publicKey: string): Promise<string> {
-    return guardAsync(async () => {
-      expectText(publicKey, 'publicKey', 'ERR_E2EE_MALFORMED_KEY');
-      return this.#core.wrapFor(publicKey);
-    });
+  async wrapFor(publicKey: string): Promise<string> {
+    expectText(publicKey, 'publicKey', 'ERR_E2EE_MALFORMED_KEY');
+    this.#wrapping ??= new Batcher(32, (publicKeys) => this.#core.wrapForMany(publicKeys));
+    return this.#wrapping.add(publicKey);
   }
 
   /**

@@ -8,9 +8,9 @@ use napi::bindgen_prelude::{AsyncTask, Env, Function, FunctionCallContext};
 use napi::sys::napi_value;
 use napi::{JsString, JsValue as _};
 use napi_derive::napi;
+use rocketchat_e2ee::Error;
 use rocketchat_e2ee::ejson::Value;
 use rocketchat_e2ee::message::{self, EncryptedContent, MessageContent, MessageError};
-use rocketchat_e2ee::Error;
 
 use crate::error::{Failure, guard, rejection};
 use crate::job::{Job, spawn};
