@@ -30,8 +30,12 @@ import { Readable, Transform } from 'stream';
  * - `ERR_E2EE_STORE_REKEYED`: the store got a new data key from elsewhere; open it again
  * - `ERR_E2EE_STORE_IO`: the operating system refused to read or write the store
  * - `ERR_E2EE_ROOM_NOT_AUTHORIZED`: the room is not authorised: neither read nor sent to nor given keys
+ * - `ERR_E2EE_NOT_A_MEMBER`: the account is not in the room any more
  * - `ERR_E2EE_IDENTITY_REVOKED`: the identity was revoked; the participant does nothing any more
  * - `ERR_E2EE_OUTBOX_FULL`: too many messages wait to be sent in this room
+ * - `ERR_E2EE_DISABLED`: the workspace has end-to-end encryption (`E2E_Enable`), or that of files
+ *   (`E2E_Enable_Encrypt_Files`), switched off
+ * - `ERR_E2EE_KEY_BUDGET`: the room's key has encrypted 2^32 messages; reset it
  * - `ERR_E2EE_EXPIRED`: a message waited longer than it may, and was not sent
  * - `ERR_E2EE_WORKSPACE`: the server refused a request, or gave no usable answer in time; see
  *   `status` and `errorType`
@@ -41,7 +45,7 @@ import { Readable, Transform } from 'stream';
  * - `ERR_E2EE_UNSUPPORTED_PLATFORM`: no native binary for this platform is installed
  * - `ERR_E2EE_INTERNAL`: a bug in this library; nothing was lost
  */
-export type E2eeErrorCode = "ERR_E2EE_WRONG_PASSPHRASE" | "ERR_E2EE_AMBIGUOUS_PASSPHRASE" | "ERR_E2EE_ITERATIONS_OUT_OF_RANGE" | "ERR_E2EE_MALFORMED_ENVELOPE" | "ERR_E2EE_MALFORMED_KEY" | "ERR_E2EE_UNSUPPORTED_ALGORITHM" | "ERR_E2EE_DECRYPTION_FAILED" | "ERR_E2EE_NO_ROOM_KEY" | "ERR_E2EE_WRONG_STORE_SECRET" | "ERR_E2EE_STORE_CORRUPT" | "ERR_E2EE_STORE_MISMATCH" | "ERR_E2EE_STORE_TOO_NEW" | "ERR_E2EE_STORE_FOREIGN" | "ERR_E2EE_STORE_CONFLICT" | "ERR_E2EE_STORE_LOCKED" | "ERR_E2EE_STORE_REKEYED" | "ERR_E2EE_STORE_IO" | "ERR_E2EE_ROOM_NOT_AUTHORIZED" | "ERR_E2EE_IDENTITY_REVOKED" | "ERR_E2EE_OUTBOX_FULL" | "ERR_E2EE_EXPIRED" | "ERR_E2EE_WORKSPACE" | "ERR_E2EE_RATE_LIMITED" | "ERR_E2EE_CLOSED" | "ERR_E2EE_INVALID_ARGUMENT" | "ERR_E2EE_UNSUPPORTED_PLATFORM" | "ERR_E2EE_INTERNAL";
+export type E2eeErrorCode = "ERR_E2EE_WRONG_PASSPHRASE" | "ERR_E2EE_AMBIGUOUS_PASSPHRASE" | "ERR_E2EE_ITERATIONS_OUT_OF_RANGE" | "ERR_E2EE_MALFORMED_ENVELOPE" | "ERR_E2EE_MALFORMED_KEY" | "ERR_E2EE_UNSUPPORTED_ALGORITHM" | "ERR_E2EE_DECRYPTION_FAILED" | "ERR_E2EE_NO_ROOM_KEY" | "ERR_E2EE_WRONG_STORE_SECRET" | "ERR_E2EE_STORE_CORRUPT" | "ERR_E2EE_STORE_MISMATCH" | "ERR_E2EE_STORE_TOO_NEW" | "ERR_E2EE_STORE_FOREIGN" | "ERR_E2EE_STORE_CONFLICT" | "ERR_E2EE_STORE_LOCKED" | "ERR_E2EE_STORE_REKEYED" | "ERR_E2EE_STORE_IO" | "ERR_E2EE_ROOM_NOT_AUTHORIZED" | "ERR_E2EE_NOT_A_MEMBER" | "ERR_E2EE_IDENTITY_REVOKED" | "ERR_E2EE_OUTBOX_FULL" | "ERR_E2EE_DISABLED" | "ERR_E2EE_KEY_BUDGET" | "ERR_E2EE_EXPIRED" | "ERR_E2EE_WORKSPACE" | "ERR_E2EE_RATE_LIMITED" | "ERR_E2EE_CLOSED" | "ERR_E2EE_INVALID_ARGUMENT" | "ERR_E2EE_UNSUPPORTED_PLATFORM" | "ERR_E2EE_INTERNAL";
 /**
  * The error of everything that a caller or the network can cause. Switch on `code`; the message
  * is for people, and holds neither secrets nor plaintext.
@@ -383,6 +387,13 @@ export interface RecordChange {
 	 */
 	data: Uint8Array | null;
 }
+/** A claim to make or to lengthen together with a commit. */
+export interface Claim {
+	/** 1 to 1,000 characters; not secret. */
+	id: string;
+	/** Milliseconds, at least 1. */
+	ttl: number;
+}
 /**
  * Keeps sealed records. The store's backend sees their names, versions and lengths, and no more.
  *
@@ -406,13 +417,16 @@ export interface RecordStore {
 	 * Writes all changes or none. When the promise resolves, they outlive the process and, in stores
 	 * that outlive it at all, loss of power.
 	 *
+	 * @param claims - made together with the changes, or lengthened where somebody holds them already,
+	 * whoever it is; they outlive what the changes outlive
 	 * @throws E2eeError (rejects) with code `ERR_E2EE_STORE_CONFLICT` when a record has another
 	 * version than expected, `ERR_E2EE_STORE_MISMATCH` when `data` was not sealed by this store's
 	 * vault for its place, `ERR_E2EE_INVALID_ARGUMENT`, or another of the codes for stores.
 	 */
-	commit(batch: readonly RecordChange[]): Promise<void>;
+	commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
 	/**
-	 * Claims `id` for `ttl` milliseconds, among all processes that share the store.
+	 * Claims `id` for `ttl` milliseconds, among all processes that share the store. The claim outlives
+	 * this process; with a loss of power it may go, for all of them.
 	 *
 	 * @param id - 1 to 1,000 characters; not secret
 	 * @param ttl - at least 1
@@ -452,7 +466,7 @@ export declare class MemoryStore implements RecordStore {
 	/** Makes an empty store, with a data key of its own. */
 	static open(): Promise<MemoryStore>;
 	load(prefix: string): Promise<SealedRecord[]>;
-	commit(batch: readonly RecordChange[]): Promise<void>;
+	commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
 	claim(id: string, ttl: number): Promise<boolean>;
 	close(): Promise<void>;
 }
@@ -614,6 +628,11 @@ export interface OutgoingFile {
 	/** Its media type, which only readers see. */
 	type?: string;
 	data: Uint8Array | Readable;
+	/** Of an image, in pixels, so that readers can leave the room for it. */
+	dimensions?: {
+		width: number;
+		height: number;
+	};
 	/** A text to go with it. */
 	msg?: string;
 	/** The message whose thread this belongs to. */
@@ -653,8 +672,28 @@ export interface RoomKeyInfo {
 	source: "created" | "accepted" | "subscription" | "old" | "reset";
 	/** Milliseconds since 1970, when it was first held here. */
 	since: number;
+	/**
+	 * Messages and files that were encrypted under it by all processes that share the store. Counted
+	 * in blocks of 1,024: one that a process has begun counts in full in the others, and after a kill.
+	 */
+	messages: number;
 	/** Whether new messages are encrypted under it. */
 	current: boolean;
+}
+/** A message that another one quotes, as Rocket.Chat's clients show it. */
+export interface Quote {
+	/** The link in the message that quotes it. */
+	message_link: string;
+	/** The author's username, as the server says. */
+	author_name: string;
+	/** Path of the author's picture. */
+	author_icon: string;
+	/** Decrypted. */
+	text: string;
+	/** When it was written, as the server has it. */
+	ts: unknown;
+	/** What it quotes itself, then its own attachments. */
+	attachments: MessageAttachment[];
 }
 /** A room key, wrapped for this account's identity. */
 export interface EncryptedRoomKey {
@@ -678,6 +717,16 @@ export interface ParticipantEvents {
 	roomKeyRotated: {
 		roomId: string;
 		keyId: string;
+	};
+	/**
+	 * A key has encrypted 2^30 messages here, a quarter of what random nonces allow: reset it. At
+	 * 2^32 sends fail with `ERR_E2EE_KEY_BUDGET`. What other members encrypt is not counted.
+	 */
+	keyBudget: {
+		roomId: string;
+		keyId: string;
+		messages: number;
+		limit: number;
 	};
 	keyRequested: {
 		roomId: string;
@@ -756,6 +805,18 @@ export declare class Participant extends EventEmitter {
 	decryptMessage(message: object): Promise<DecryptedMessage>;
 	/** Decrypts many; one that cannot be read does not keep the others from being read. */
 	decryptMessages(messages: Iterable<object>): Promise<(DecryptedMessage | E2eeError)[]>;
+	/**
+	 * The messages that a message quotes, and what those quote, as deep as the workspace allows
+	 * (`Message_QuoteChainLimit`, 2 unless it was changed) and 20 in all. They are fetched and
+	 * decrypted; left out is what is gone, not to be read, in a room that is not authorised, or a
+	 * loop.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_ROOM_NOT_AUTHORIZED`, or `ERR_E2EE_WORKSPACE`
+	 * where the server gives no answer.
+	 *
+	 * Protocol: §6.
+	 */
+	resolveQuotes(message: DecryptedMessage): Promise<Quote[]>;
 	/** A key of the room, the current one unless `keyId` names another, wrapped for this identity. */
 	getEncryptedRoomKey(roomId: string, keyId?: string): Promise<EncryptedRoomKey>;
 	/** Every key of the room that is held, without the keys themselves. */
@@ -787,8 +848,13 @@ export declare class Participant extends EventEmitter {
 	importKeys(bundle: string, passphrase: string): Promise<ImportReport>;
 	/** Forgets the private key for good: every later call fails with `ERR_E2EE_IDENTITY_REVOKED`. */
 	revokeIdentity(): Promise<void>;
-	/** What was read, sent, given and to whom, oldest first: never content. */
-	auditTrail(): Promise<AuditEntry[]>;
+	/**
+	 * What was read, sent, given and to whom, oldest first: never content. Only what fits the filter
+	 * is held in memory.
+	 *
+	 * @throws E2eeError (rejects) with `ERR_E2EE_INVALID_ARGUMENT`, or a code of the store.
+	 */
+	auditTrail(filter?: AuditFilter): Promise<AuditEntry[]>;
 	/** Public keys of other people, as this participant has seen and trusts them. */
 	readonly trust: {
 		/** A user's pinned fingerprint, if any; without a user, this account's own. */
@@ -800,6 +866,21 @@ export declare class Participant extends EventEmitter {
 	};
 	/** The messages that arrive from now on, until the participant is closed. */
 	[Symbol.asyncIterator](): AsyncGenerator<DecryptedMessage>;
+}
+/** Which lines of the audit trail are wanted; all, unless told otherwise. */
+export interface AuditFilter {
+	/** Lines about this room. */
+	roomId?: string;
+	/** Lines of this action: `read`, `sent`, … */
+	action?: string;
+	/** Lines about this user. */
+	userId?: string;
+	/** Lines from this time on, in milliseconds since 1970. Reading costs less where it is given. */
+	since?: number;
+	/** Lines up to this time, in milliseconds since 1970. */
+	until?: number;
+	/** The newest of them, at most so many. */
+	limit?: number;
 }
 /** A line of the audit trail. */
 export interface AuditEntry {
@@ -892,7 +973,7 @@ export declare class RealtimeWorkspace implements Workspace {
 	 * a `status` in the error, the server may have acted.
 	 */
 	callMethod(name: string, params: readonly unknown[]): Promise<unknown>;
-	/** See {@link Workspace.close}. */
+	/** See {@link Workspace.close}. What a password has logged in is logged out. */
 	close(): Promise<void>;
 }
 /** For {@link RestWorkspace}. */
@@ -956,7 +1037,7 @@ export declare class SqliteStore implements RecordStore {
 	/** @internal */
 	get vault(): Vault;
 	load(prefix: string): Promise<SealedRecord[]>;
-	commit(batch: readonly RecordChange[]): Promise<void>;
+	commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
 	claim(id: string, ttl: number): Promise<boolean>;
 	/**
 	 * Wraps the data key with another secret, of any kind. Records stay as they are, and processes

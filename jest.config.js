@@ -1,11 +1,32 @@
-/** @type {import('jest').Config} */
-module.exports = {
+const shared = {
   testEnvironment: 'node',
-  testMatch: ['<rootDir>/__test__/**/*.test.ts'],
   transform: {
     '^.+\\.ts$': [
       '@swc/jest',
       { jsc: { parser: { syntax: 'typescript' }, target: 'es2022' }, module: { type: 'commonjs' } },
     ],
   },
+};
+
+/** What both builds have to do alike. */
+const BEHAVIOUR = ['bad-input', 'core', 'interop', 'participant', 'vault'];
+
+/** @type {import('jest').Config} */
+module.exports = {
+  projects: [
+    {
+      ...shared,
+      displayName: 'addon',
+      testMatch: ['<rootDir>/__test__/**/*.test.ts'],
+    },
+    {
+      ...shared,
+      displayName: 'wasm',
+      testMatch: BEHAVIOUR.map((name) => `<rootDir>/__test__/${name}.test.ts`),
+      moduleNameMapper: {
+        '^\\.\\.$': '<rootDir>/__test__/wasm-build.ts',
+        '^\\.\\./binding\\.js$': '<rootDir>/binding.wasm.js',
+      },
+    },
+  ],
 };

@@ -64,6 +64,20 @@ test('import finds every name', () => {
   expect(run('a.mjs', source)).toBe('true true');
 });
 
+// What needs Node.js or a connection of its own stays outside.
+const APP_NAMES = NAMES.filter((name) => !/Workspace$|^Sqlite/.test(name));
+
+test('apps find every name of theirs, and no other', () => {
+  const names = run(
+    'c.js',
+    "console.log(Object.keys(require('rocketchat-e2ee/apps-engine')).sort().join())",
+  );
+  expect(names).toBe(APP_NAMES.join());
+  const source = `import { ${APP_NAMES.join(', ')} } from 'rocketchat-e2ee/apps-engine';
+    console.log(RoomKey.generate() instanceof RoomKey)`;
+  expect(run('c.mjs', source)).toBe('true');
+});
+
 const CONSUMER = `
   import { encryptedContentOf, encryptFileStream, E2eeError, Identity, RoomKey } from 'rocketchat-e2ee';
   import type { E2eeErrorCode, EncryptedContent, MessageContent } from 'rocketchat-e2ee';
@@ -98,8 +112,11 @@ test.each([
 ])(
   'types hold under %s, module resolution %s',
   (compiler, moduleResolution, module) => {
-    const files = ['consumer.ts', 'consumer.mts'];
-    for (const file of files) writeFileSync(join(project, file), CONSUMER);
+    const files = ['consumer.ts', 'consumer.mts', 'app.ts'];
+    const app = CONSUMER.replace("from 'rocketchat-e2ee'", "from 'rocketchat-e2ee/apps-engine'");
+    for (const file of files) {
+      writeFileSync(join(project, file), file === 'app.ts' ? app : CONSUMER);
+    }
     const compilerOptions = {
       target: 'ES2017',
       lib: ['ES2018', 'ESNext.AsyncIterable'],
@@ -137,6 +154,23 @@ test('without a binary, the error says what to do', () => {
   expect(message).toMatch(/^E2eeError ERR_E2EE_UNSUPPORTED_PLATFORM .*npm run build/);
 });
 
+test('inside an app, the error says what to import instead', () => {
+  const copy = join(project, 'without-binary');
+  const source = readFileSync(join(copy, 'dist', 'native.js'), 'utf8');
+  // As the Apps-Engine runs an app: what it hides are parameters.
+  const load = new Function('exports', 'require', 'globalThis', 'process', source);
+  const sandboxed = (id: string) => {
+    if (id.startsWith('./')) return require(join(copy, 'dist', id));
+    throw new Error(`Module ${id} is not allowed`);
+  };
+  expect(() => load({}, sandboxed, undefined, undefined)).toThrow(
+    expect.objectContaining({
+      code: 'ERR_E2EE_UNSUPPORTED_PLATFORM',
+      message: expect.stringContaining("'rocketchat-e2ee/apps-engine'"),
+    }),
+  );
+});
+
 test('every code of the core has its place in the types', () => {
   const codes = (file: string) => [
     ...new Set(readFileSync(join(ROOT, file), 'utf8').match(/ERR_E2EE_[A-Z_]*[A-Z]/g)),
@@ -161,7 +195,16 @@ test('npm packs what is needed, and no more', () => {
   ) as [{ files: { path: string }[] }];
   const paths = files.map(({ path }) => path);
   expect(paths).toEqual(
-    expect.arrayContaining(['index.d.ts', 'binding.js', 'dist/index.js', 'README.md', 'LICENSE']),
+    expect.arrayContaining([
+      'index.d.ts',
+      'binding.js',
+      'dist/index.js',
+      'README.md',
+      'LICENSE',
+      'apps-engine/index.d.ts',
+      'apps-engine/index.js',
+      'apps-engine/package.json',
+    ]),
   );
   expect(paths.filter((path) => /\.node$|^(src|crates|__test__|target|lib)\//.test(path))).toEqual(
     [],

@@ -83,9 +83,8 @@ test(`killed ${KILLS} times while it sends: nothing acknowledged is lost, nothin
   expect(numbers).toEqual([...new Set(numbers)].sort((a, b) => a - b));
   expect(numbers).toEqual(expect.arrayContaining(acknowledged));
   expect(acknowledged.length).toBeGreaterThan(KILLS / 2);
-  // A message that was claimed but not yet told when the process was killed is not told again:
-  // each is told at most once.
-  expect(new Set(read).size).toBe(read.length);
+  // A message that was told but not acknowledged when the process was killed is told again once
+  // its lease has run out; participant-messages.test.ts waits for that.
   expect(said).toEqual(expect.arrayContaining(read));
   console.info(`${KILLS} kills: ${acknowledged.length} acknowledged, ${numbers.length} posted`);
   expect(workspace.requests.containing('secret')).toEqual([]);

@@ -19,7 +19,7 @@ function keptOpen(store: RecordStore): RecordStore {
   return {
     vault: store.vault,
     load: (prefix) => store.load(prefix),
-    commit: (batch) => store.commit(batch),
+    commit: (batch, claims) => store.commit(batch, claims),
     claim: (id, ttl) => store.claim(id, ttl),
     close: async () => undefined,
   };
@@ -92,6 +92,13 @@ describe.each(['7.0', '8.8'] as const)('in a workspace of version %s', (version)
       'ERR_E2EE_WRONG_PASSPHRASE',
     );
     expect(workspace.user(bot._id).e2e).toEqual(keys);
+  });
+
+  test('the id of one room, not in a list, is not taken for all rooms', async () => {
+    expect(await codeOf(() => participate({ rooms: rid as 'all' }))).toBe(
+      'ERR_E2EE_INVALID_ARGUMENT',
+    );
+    expect(workspace.user(bot._id).e2e).toBeUndefined();
   });
 
   test('a failed fetch never makes keys', async () => {
@@ -212,6 +219,28 @@ describe.each(['7.0', '8.8'] as const)('in a workspace of version %s', (version)
     expect(subscription?.E2ESuggestedKey).toBeUndefined();
     const { messageId } = await participant.sendEncryptedMessage(rid, 'secret');
     expect(await ann.readById(rid, messageId)).toBe('secret');
+  });
+
+  test('a listener that throws keeps nothing from the others', async () => {
+    const participant = await participate();
+    await ann.createKey(rid);
+    await participant.sync();
+    const thrown: (() => void)[] = [];
+    const microtask = jest.spyOn(globalThis, 'queueMicrotask').mockImplementation((throws) => {
+      thrown.push(throws);
+    });
+    const told: unknown[] = [];
+    participant.on('message', ({ document }) => {
+      told.push(document.msg);
+      throw new Error(`cannot handle ${told.length}`);
+    });
+    await ann.say(rid, 'a secret');
+    await ann.say(rid, 'another secret');
+    await participant.sync();
+    microtask.mockRestore();
+    expect(told).toEqual(['a secret', 'another secret']);
+    expect(thrown).toHaveLength(2);
+    expect(thrown[0]).toThrow('cannot handle 1');
   });
 
   test('only authorised rooms', async () => {

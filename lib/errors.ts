@@ -27,8 +27,12 @@
  * - `ERR_E2EE_STORE_REKEYED`: the store got a new data key from elsewhere; open it again
  * - `ERR_E2EE_STORE_IO`: the operating system refused to read or write the store
  * - `ERR_E2EE_ROOM_NOT_AUTHORIZED`: the room is not authorised: neither read nor sent to nor given keys
+ * - `ERR_E2EE_NOT_A_MEMBER`: the account is not in the room any more
  * - `ERR_E2EE_IDENTITY_REVOKED`: the identity was revoked; the participant does nothing any more
  * - `ERR_E2EE_OUTBOX_FULL`: too many messages wait to be sent in this room
+ * - `ERR_E2EE_DISABLED`: the workspace has end-to-end encryption (`E2E_Enable`), or that of files
+ *   (`E2E_Enable_Encrypt_Files`), switched off
+ * - `ERR_E2EE_KEY_BUDGET`: the room's key has encrypted 2^32 messages; reset it
  * - `ERR_E2EE_EXPIRED`: a message waited longer than it may, and was not sent
  * - `ERR_E2EE_WORKSPACE`: the server refused a request, or gave no usable answer in time; see
  *   `status` and `errorType`
@@ -57,8 +61,11 @@ export type E2eeErrorCode =
   | 'ERR_E2EE_STORE_REKEYED'
   | 'ERR_E2EE_STORE_IO'
   | 'ERR_E2EE_ROOM_NOT_AUTHORIZED'
+  | 'ERR_E2EE_NOT_A_MEMBER'
   | 'ERR_E2EE_IDENTITY_REVOKED'
   | 'ERR_E2EE_OUTBOX_FULL'
+  | 'ERR_E2EE_DISABLED'
+  | 'ERR_E2EE_KEY_BUDGET'
   | 'ERR_E2EE_EXPIRED'
   | 'ERR_E2EE_WORKSPACE'
   | 'ERR_E2EE_RATE_LIMITED'
@@ -99,6 +106,12 @@ export class E2eeError extends Error {
   }
 }
 
+/** Whether an error carries one of the codes: the binding's, of this build or of the other. */
+export function hasCode(error: unknown): error is Pick<E2eeError, 'code' | 'message'> {
+  const { code } = Object(error) as { code?: unknown };
+  return typeof code === 'string' && code.startsWith('ERR_E2EE_');
+}
+
 /** Runs a call into the binding, whose plain errors carry the core's code. */
 export function guard<T>(call: () => T): T {
   try {
@@ -119,11 +132,8 @@ export async function guardAsync<T>(call: () => Promise<T>): Promise<T> {
 
 /** Errors of the binding are known by their code: they need not be of this realm's `Error`. */
 function e2eeError(error: unknown): unknown {
-  const { code, message } = Object(error) as { code?: unknown; message?: unknown };
-  if (!(error instanceof E2eeError) && typeof code === 'string' && code.startsWith('ERR_E2EE_')) {
-    return new E2eeError(code as E2eeErrorCode, String(message));
-  }
-  return error;
+  if (error instanceof E2eeError || !hasCode(error)) return error;
+  return new E2eeError(error.code, String(error.message));
 }
 
 /** Lets text pass, and answers anything else with `code`. */

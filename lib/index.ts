@@ -24,6 +24,7 @@ export {
 } from './message';
 export {
   type AuditEntry,
+  type AuditFilter,
   type DecryptedMessage,
   type EncryptedRoomKey,
   type ImportReport,
@@ -32,6 +33,7 @@ export {
   Participant,
   type ParticipantEvents,
   type ParticipantOptions,
+  type Quote,
   type RoomKeyInfo,
   type SentMessage,
   type TrustedKey,
@@ -41,6 +43,7 @@ export { RestWorkspace, type RestWorkspaceOptions } from './rest-workspace';
 export { RoomKey, type RoomKeyAlgorithm } from './room-key';
 export { SqliteStore, type SqliteStoreOptions } from './sqlite-store';
 export type {
+  Claim,
   KeyManagement,
   RecordChange,
   RecordStore,

@@ -1,14 +1,19 @@
 import { E2eeError, guard } from './errors';
 import { native } from './native';
 import {
+  type Claim,
   expectBatch,
   expectClaim,
+  expectClaims,
   expectPrefix,
   type RecordChange,
   type RecordStore,
   type SealedRecord,
 } from './store';
 import { coreOf, type Vault, vaultOf } from './vault';
+
+/** How often claims that have run out are looked for, in milliseconds. */
+const SWEEP = 1000;
 
 /**
  * Keeps records in this process, and forgets them with it: for tests, and for replicas that
@@ -20,8 +25,7 @@ export class MemoryStore implements RecordStore {
   readonly #records = new Map<string, { version: number; data: Buffer }>();
   /** When each claim runs out, by `Date.now()`. */
   readonly #claims = new Map<string, number>();
-  /** So many claims are held before those that ran out are looked for. */
-  #sweepAt = 1000;
+  #nextSweep = 0;
   #closed = false;
 
   private constructor(vault: Vault) {
@@ -42,9 +46,10 @@ export class MemoryStore implements RecordStore {
       .sort((a, b) => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)));
   }
 
-  async commit(batch: readonly RecordChange[]): Promise<void> {
+  async commit(batch: readonly RecordChange[], claims: readonly Claim[] = []): Promise<void> {
     this.#expectOpen();
     const changes = expectBatch(batch);
+    const held = expectClaims(claims);
     for (const { name, expected, data } of changes) {
       if (data !== null) guard(() => coreOf(this.vault).check(name, expected + 1, data));
     }
@@ -60,21 +65,28 @@ export class MemoryStore implements RecordStore {
       if (data === null) this.#records.delete(name);
       else this.#records.set(name, { version: expected + 1, data: Buffer.from(data) });
     }
+    for (const { id, ttl } of held) {
+      this.#claims.set(id, Math.max(Date.now() + ttl, this.#claims.get(id) ?? 0));
+    }
   }
 
   async claim(id: string, ttl: number): Promise<boolean> {
     this.#expectOpen();
-    const expires = Date.now() + expectClaim(id, ttl);
-    if ((this.#claims.get(id) ?? 0) > Date.now()) return false;
-    this.#claims.set(id, expires);
-    if (this.#claims.size > this.#sweepAt) {
-      for (const [claimed, end] of this.#claims) {
-        if (end <= Date.now()) this.#claims.delete(claimed);
-      }
-      // Not at each claim: that would take longer with each one that is held.
-      this.#sweepAt = 2 * this.#claims.size;
-    }
+    const claim = expectClaim({ id, ttl });
+    const now = Date.now();
+    this.#sweep(now);
+    if ((this.#claims.get(id) ?? 0) > now) return false;
+    this.#claims.set(id, now + claim.ttl);
     return true;
+  }
+
+  /** Forgets claims that have run out: not at each call, of which there are many. */
+  #sweep(now: number): void {
+    if (now < this.#nextSweep) return;
+    this.#nextSweep = now + SWEEP;
+    for (const [id, expires] of this.#claims) {
+      if (expires <= now) this.#claims.delete(id);
+    }
   }
 
   async close(): Promise<void> {

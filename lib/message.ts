@@ -91,7 +91,7 @@ export function encryptedContentOf(message: object): EncryptedContent | undefine
   }
   const document = toJson(databaseShape(message), 'message');
   const content = guard(() => native.encryptedContentOf(document));
-  return content === null ? undefined : (JSON.parse(content) as EncryptedContent);
+  return content ? (JSON.parse(content) as EncryptedContent) : undefined;
 }
 
 /** The members that matter, named as the database names them: apps see some under other names. */

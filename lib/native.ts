@@ -1,19 +1,36 @@
-import type * as Native from '../binding';
+import type * as Addon from '../binding';
 import { E2eeError } from './errors';
 
-/** The addon, from this checkout or from the platform's package. */
-export const native: typeof Native = load();
+/**
+ * What both builds of the core have. The bundle for the Apps-Engine puts `wasm.ts` in this
+ * module's place; there, what returns a promise may return its value at once.
+ */
+export type Binding = Omit<typeof Addon, 'SqliteFile' | '__napiBindingTarget'>;
 
-function load(): typeof Native {
+/** The addon, from this checkout or from the platform's package. */
+export const addon: typeof Addon = load();
+
+export const native: Binding = addon;
+
+function load(): typeof Addon {
   try {
-    return require('../binding.js') as typeof Native;
+    return require('../binding.js') as typeof Addon;
   } catch (cause) {
-    throw new E2eeError(
-      'ERR_E2EE_UNSUPPORTED_PLATFORM',
-      `rocketchat-e2ee has no native binary here (${process.platform}-${process.arch}). ` +
-        'Install again without --no-optional or --omit=optional, and without a package-lock.json ' +
-        'from another platform (npm/cli#4828); in a checkout, run `npm run build`.',
-      { cause },
+    throw new E2eeError('ERR_E2EE_UNSUPPORTED_PLATFORM', whatToDo(), { cause });
+  }
+}
+
+function whatToDo(): string {
+  // The Apps-Engine's sandbox hides this from apps, and refuses native code.
+  if (typeof globalThis === 'undefined') {
+    return (
+      'No native binary can be loaded inside the Apps-Engine: in an app, ' +
+      "import from 'rocketchat-e2ee/apps-engine' instead of 'rocketchat-e2ee'."
     );
   }
+  return (
+    `rocketchat-e2ee has no native binary here (${process.platform}-${process.arch}). ` +
+    'Install again without --no-optional or --omit=optional, and without a package-lock.json ' +
+    'from another platform (npm/cli#4828); in a checkout, run `npm run build`.'
+  );
 }

@@ -1,15 +1,20 @@
-import { EventEmitter, on } from 'events';
-import { Readable } from 'stream';
-import { pipeline } from 'stream/promises';
+import { EventEmitter } from 'events';
+import { Readable, promises as streams } from 'stream';
 import type { Participant as NativeParticipant } from '../binding';
 import { fromEjson, toEjson, toJson } from './ejson';
-import { E2eeError, type E2eeErrorCode, guard, guardAsync } from './errors';
-import { decryptFileStream, encryptFileStream } from './file';
+import { E2eeError, type E2eeErrorCode, guard, guardAsync, hasCode } from './errors';
+import {
+  decryptFileStream,
+  type EncryptedFile,
+  encryptFile,
+  encryptFileStream,
+  type FileEncryptStream,
+} from './file';
 import type { MessageAttachment, MessageContent } from './message';
 import { native } from './native';
-import type { RecordStore } from './store';
+import type { Claim, RecordStore } from './store';
 import { coreOf } from './vault';
-import type { Workspace, WorkspaceEvent } from './workspace';
+import type { Workspace, WorkspaceEvent, WorkspaceForm } from './workspace';
 
 /** How a {@link Participant} is set up. */
 export interface ParticipantOptions {
@@ -46,6 +51,8 @@ export interface OutgoingFile {
   /** Its media type, which only readers see. */
   type?: string;
   data: Uint8Array | Readable;
+  /** Of an image, in pixels, so that readers can leave the room for it. */
+  dimensions?: { width: number; height: number };
   /** A text to go with it. */
   msg?: string;
   /** The message whose thread this belongs to. */
@@ -89,8 +96,29 @@ export interface RoomKeyInfo {
   source: 'created' | 'accepted' | 'subscription' | 'old' | 'reset';
   /** Milliseconds since 1970, when it was first held here. */
   since: number;
+  /**
+   * Messages and files that were encrypted under it by all processes that share the store. Counted
+   * in blocks of 1,024: one that a process has begun counts in full in the others, and after a kill.
+   */
+  messages: number;
   /** Whether new messages are encrypted under it. */
   current: boolean;
+}
+
+/** A message that another one quotes, as Rocket.Chat's clients show it. */
+export interface Quote {
+  /** The link in the message that quotes it. */
+  message_link: string;
+  /** The author's username, as the server says. */
+  author_name: string;
+  /** Path of the author's picture. */
+  author_icon: string;
+  /** Decrypted. */
+  text: string;
+  /** When it was written, as the server has it. */
+  ts: unknown;
+  /** What it quotes itself, then its own attachments. */
+  attachments: MessageAttachment[];
 }
 
 /** A room key, wrapped for this account's identity. */
@@ -107,6 +135,11 @@ export interface ParticipantEvents {
   undecryptable: { roomId: string; messageId: string; error: E2eeError };
   roomKey: { roomId: string; keyId: string };
   roomKeyRotated: { roomId: string; keyId: string };
+  /**
+   * A key has encrypted 2^30 messages here, a quarter of what random nonces allow: reset it. At
+   * 2^32 sends fail with `ERR_E2EE_KEY_BUDGET`. What other members encrypt is not counted.
+   */
+  keyBudget: { roomId: string; keyId: string; messages: number; limit: number };
   keyRequested: { roomId: string };
   keyDistributed: { roomId: string; userId: string };
   identityCreated: { fingerprint: string };
@@ -140,7 +173,11 @@ type Effect = { id: number } & (
     }
   | { effect: 'call'; name: string; params: unknown[] }
   | { effect: 'load'; prefix: string }
-  | { effect: 'commit'; changes: { name: string; expected: number; data: string | null }[] }
+  | {
+      effect: 'commit';
+      changes: { name: string; expected: number; data: string | null }[];
+      claims: Claim[];
+    }
   | { effect: 'claim'; name: string; ttl: number }
   | { effect: 'sleep'; ms: number }
 );
@@ -200,11 +237,11 @@ export class Participant extends EventEmitter {
       await participant.#stop();
       throw error;
     }
-    setImmediate(() => {
+    setTimeout(() => {
       const early = participant.#early ?? [];
       participant.#early = undefined;
       for (const tell of early) tell();
-    });
+    }, 0);
     return participant;
   }
 
@@ -216,7 +253,7 @@ export class Participant extends EventEmitter {
     const core = { appId, userId: workspace.userId, passphrase, rooms, distributeKeys };
     this.#core = guard(() => new native.Participant(coreOf(store.vault), JSON.stringify(core)));
     this.on('newListener', (event) => {
-      if (event === 'passphrase') setImmediate(() => this.#tellPassphrase());
+      if (event === 'passphrase') setTimeout(() => this.#tellPassphrase(), 0);
     });
   }
 
@@ -269,24 +306,37 @@ export class Participant extends EventEmitter {
 
   /** Encrypts a file, uploads it and announces it; of any size, in constant memory. */
   async sendEncryptedFile(roomId: string, file: OutgoingFile): Promise<SentMessage> {
-    await this.#command({ command: 'checkSend', roomId });
-    const { name, type = 'application/octet-stream', data, msg = '', threadId } = file;
-    const encrypted = encryptFileStream(name);
+    const { name, type = 'application/octet-stream', data, dimensions, msg = '', threadId } = file;
+    const whole = data instanceof Readable ? undefined : await encryptFile(data, name);
+    const encrypted = whole ?? encryptFileStream(name);
+    const { content } = (await this.#command({
+      command: 'prepareUpload',
+      roomId,
+      file: {
+        name,
+        mimeType: type,
+        encryption: encrypted.encryption,
+        sha256: whole?.hashes.sha256,
+      },
+    })) as { content?: string };
     let size = 0;
-    const plain = data instanceof Readable ? data : Readable.from([data]);
-    const counted = plain.on('data', (chunk: Uint8Array) => {
-      size += chunk.length;
-    });
-    const fileName = encrypted.name ?? 'file';
-    const upload = pipeline(counted, encrypted);
-    const [{ body }] = await Promise.all([
+    const send = (form: Pick<WorkspaceForm, 'file' | 'size'>) =>
       this.#workspace.request({
         method: 'POST',
         path: `rooms.media/${encodeURIComponent(roomId)}`,
-        form: { file: encrypted, fileName },
-      }),
-      upload,
-    ]);
+        form: { ...form, fileName: encrypted.name ?? 'file', ...(content && { content }) },
+      });
+    let body: unknown;
+    if (data instanceof Readable) {
+      const stream = encrypted as FileEncryptStream;
+      data.on('data', (chunk: Uint8Array) => {
+        size += chunk.length;
+      });
+      [{ body }] = await Promise.all([send({ file: stream }), streams.pipeline(data, stream)]);
+    } else {
+      size = data.length;
+      ({ body } = await send({ file: (encrypted as EncryptedFile).data, size }));
+    }
     const uploaded = (body as { file?: { _id?: unknown; url?: unknown } }).file;
     const announced = {
       id: uploaded?._id,
@@ -296,6 +346,7 @@ export class Participant extends EventEmitter {
       size,
       encryption: encrypted.encryption,
       sha256: encrypted.hashes.sha256,
+      dimensions,
       msg,
       threadId,
     };
@@ -317,7 +368,7 @@ export class Participant extends EventEmitter {
     const decrypted = decryptFileStream({ encryption, hashes });
     const source = await this.#workspace.download(title_link);
     // Where either fails, both end; who reads sees the error.
-    pipeline(source, decrypted).catch(() => undefined);
+    streams.pipeline(source, decrypted).catch(() => undefined);
     return decrypted;
   }
 
@@ -350,6 +401,22 @@ export class Participant extends EventEmitter {
     // Whoever waits for it is told; until then nobody needs to be.
     outcomes.catch(() => undefined);
     return outcomes as Promise<[DecryptedMessage | E2eeErrorCode, string?][]>;
+  }
+
+  /**
+   * The messages that a message quotes, and what those quote, as deep as the workspace allows
+   * (`Message_QuoteChainLimit`, 2 unless it was changed) and 20 in all. They are fetched and
+   * decrypted; left out is what is gone, not to be read, in a room that is not authorised, or a
+   * loop.
+   *
+   * @throws E2eeError (rejects) with code `ERR_E2EE_ROOM_NOT_AUTHORIZED`, or `ERR_E2EE_WORKSPACE`
+   * where the server gives no answer.
+   *
+   * Protocol: §6.
+   */
+  async resolveQuotes(message: DecryptedMessage): Promise<Quote[]> {
+    const document = JSON.parse(toEjson(message.document));
+    return (await this.#command({ command: 'resolveQuotes', document })) as Quote[];
   }
 
   /** A key of the room, the current one unless `keyId` names another, wrapped for this identity. */
@@ -426,9 +493,14 @@ export class Participant extends EventEmitter {
     await this.#command({ command: 'revokeIdentity' });
   }
 
-  /** What was read, sent, given and to whom, oldest first: never content. */
-  async auditTrail(): Promise<AuditEntry[]> {
-    return (await this.#command({ command: 'auditTrail' })) as AuditEntry[];
+  /**
+   * What was read, sent, given and to whom, oldest first: never content. Only what fits the filter
+   * is held in memory.
+   *
+   * @throws E2eeError (rejects) with `ERR_E2EE_INVALID_ARGUMENT`, or a code of the store.
+   */
+  async auditTrail(filter: AuditFilter = {}): Promise<AuditEntry[]> {
+    return (await this.#command({ command: 'auditTrail', filter })) as AuditEntry[];
   }
 
   /** Public keys of other people, as this participant has seen and trusts them. */
@@ -447,8 +519,15 @@ export class Participant extends EventEmitter {
 
   /** The messages that arrive from now on, until the participant is closed. */
   async *[Symbol.asyncIterator](): AsyncGenerator<DecryptedMessage> {
-    for await (const [message] of on(this, 'message', { close: ['close'] })) {
-      yield message as DecryptedMessage;
+    const messages = new Readable({ objectMode: true, read: () => undefined });
+    const push = (message: DecryptedMessage) => messages.push(message);
+    const fail = (error: Error) => messages.destroy(error);
+    const end = () => messages.push(null);
+    this.on('message', push).on('error', fail).on('close', end);
+    try {
+      for await (const message of messages) yield message as DecryptedMessage;
+    } finally {
+      this.off('message', push).off('error', fail).off('close', end);
     }
   }
 
@@ -469,10 +548,21 @@ export class Participant extends EventEmitter {
   #see(event: WorkspaceEvent): void {
     if (this.#closed) return;
     this.#input(JSON.stringify({ input: 'event', event }));
+    // The workspace has ended its watch when the account left the room.
+    if (event.type === 'subscription' && event.action === 'inserted') {
+      const { rid } = event.subscription as { rid?: unknown };
+      if (typeof rid === 'string') void this.#watchAgain(rid);
+    }
     // For good: nothing will connect again by itself.
     if (event.type === 'disconnected' && event.error && this.listenerCount('error') > 0) {
-      this.emit('error', { roomId: '', error: event.error });
+      this.#emit('error', { roomId: '', error: event.error });
     }
+  }
+
+  async #watchAgain(roomId: string): Promise<void> {
+    const authorized = await this.authorizedRooms().catch((): string[] => []);
+    if (!authorized.includes(roomId)) return;
+    await this.#workspace.watchRoom?.(roomId).catch(() => undefined);
   }
 
   #input(input: string): void {
@@ -545,6 +635,7 @@ export class Participant extends EventEmitter {
             expected,
             data: data === null ? null : Buffer.from(data, 'base64'),
           })),
+          effect.claims,
         );
       case 'claim':
         return this.#store.claim(effect.name, effect.ttl);
@@ -554,8 +645,8 @@ export class Participant extends EventEmitter {
             this.#sleeps.delete(timer);
             resolve();
           }, effect.ms);
-          // Waiting alone must not keep a process alive.
-          timer.unref();
+          // Waiting alone must not keep a process alive. Some hosts' timers are numbers.
+          timer.unref?.();
           this.#sleeps.add(timer);
         });
     }
@@ -569,11 +660,22 @@ export class Participant extends EventEmitter {
         this.#untold = data as ParticipantEvents['passphrase'];
         this.#tellPassphrase();
       } else if (event !== 'error' || this.listenerCount('error') > 0) {
-        this.emit(event, carried);
+        this.#emit(event, carried);
       }
     };
     if (this.#early) this.#early.push(tell);
     else tell();
+  }
+
+  /** What a listener throws becomes an uncaught exception, and ends nothing that is under way. */
+  #emit(event: string, data: unknown): void {
+    try {
+      this.emit(event, data);
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
   }
 
   /** A passphrase that nobody has heard yet; the core keeps it until somebody has. */
@@ -583,7 +685,7 @@ export class Participant extends EventEmitter {
     const untold = this.#untold;
     if (untold === undefined || this.listenerCount('passphrase') === 0 || this.#closed) return;
     this.#untold = undefined;
-    this.emit('passphrase', untold);
+    this.#emit('passphrase', untold);
     this.#command({ command: 'passphraseTold' }).catch(() => undefined);
   }
 
@@ -593,7 +695,7 @@ export class Participant extends EventEmitter {
         () => this.#closed || this.#pollAfter(ms),
         (error) => {
           if (this.#closed) return;
-          if (this.listenerCount('error') > 0) this.emit('error', { roomId: '', error });
+          if (this.listenerCount('error') > 0) this.#emit('error', { roomId: '', error });
           this.#pollAfter(ms);
         },
       );
@@ -610,6 +712,22 @@ export class Participant extends EventEmitter {
     for (const { reject } of this.#callers.values()) reject(closed);
     this.#callers.clear();
   }
+}
+
+/** Which lines of the audit trail are wanted; all, unless told otherwise. */
+export interface AuditFilter {
+  /** Lines about this room. */
+  roomId?: string;
+  /** Lines of this action: `read`, `sent`, … */
+  action?: string;
+  /** Lines about this user. */
+  userId?: string;
+  /** Lines from this time on, in milliseconds since 1970. Reading costs less where it is given. */
+  since?: number;
+  /** Lines up to this time, in milliseconds since 1970. */
+  until?: number;
+  /** The newest of them, at most so many. */
+  limit?: number;
 }
 
 /** A line of the audit trail. */
@@ -645,8 +763,8 @@ function errorOf({ code, message, status, errorType }: Failure): E2eeError {
 }
 
 function failureOf(error: unknown): Failure {
-  if (error instanceof E2eeError) {
-    const { code, message, status, errorType } = error as E2eeError & Partial<Failure>;
+  if (hasCode(error)) {
+    const { code, message, status, errorType } = error as E2eeError;
     return { code, message, ...(status && { status }), ...(errorType && { errorType }) };
   }
   return { code: 'ERR_E2EE_INTERNAL', message: 'the workspace or the store failed unexpectedly' };

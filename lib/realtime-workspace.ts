@@ -54,6 +54,8 @@ const STABLE_MS = 10_000;
 /** Subscriptions to rooms that wait for an answer at the same time. */
 const ROOMS_AT_ONCE = 25;
 const MAX_RATE_WAIT_MS = 60_000;
+/** How long closing waits for the server to take the token back. */
+const LOGOUT_MS = 5000;
 /** From a `force_logout` to the check: the server deletes the token after telling. */
 const LOGOUT_CHECK_MS = 2000;
 const ROOM_EVENTS = ['e2e.keyRequest', 'deleteMessage'];
@@ -72,6 +74,7 @@ const ROOM_EVENTS = ['e2e.keyRequest', 'deleteMessage'];
  * Protocol: §4.2.
  */
 export class RealtimeWorkspace implements Workspace {
+  readonly #url: string;
   readonly #rest: RestClient;
   readonly #heartbeat: number;
   readonly #answer: number;
@@ -94,6 +97,7 @@ export class RealtimeWorkspace implements Workspace {
   #checkingLogout = false;
 
   constructor(options: RealtimeWorkspaceOptions) {
+    this.#url = options.url;
     this.#rest = new RestClient(options.url, options);
     this.#heartbeat = options.heartbeat ?? HEARTBEAT_MS;
     this.#answer = options.attemptTimeout ?? ANSWER_MS;
@@ -205,11 +209,20 @@ export class RealtimeWorkspace implements Workspace {
     }
   }
 
-  /** See {@link Workspace.close}. */
+  /** See {@link Workspace.close}. What a password has logged in is logged out. */
   async close(): Promise<void> {
     this.#rest.close();
     this.#listeners.clear();
+    const by = this.#credentials;
+    this.#credentials = undefined;
     await this.#running;
+    if (this.#password === undefined || by === undefined) return;
+    // When nothing of ours can log in again any more.
+    const farewell = new RestClient(this.#url, { deadline: LOGOUT_MS });
+    const logout = farewell.request({ method: 'POST', path: 'logout' }, by);
+    // A server that does not answer keeps a token until it expires.
+    await logout.catch(() => undefined);
+    farewell.close();
   }
 
   // Login
@@ -394,7 +407,10 @@ export class RealtimeWorkspace implements Workspace {
     const rooms = [...this.#rooms.keys()];
     const worker = async () => {
       for (let rid = rooms.pop(); rid !== undefined; rid = rooms.pop()) {
-        await this.#watch(connection, rid).catch(unlessCut);
+        await this.#watch(connection, rid).catch((error) => {
+          unlessCut(error);
+          this.#rooms.delete(rid); // left meanwhile; it can be watched again
+        });
       }
     };
     await Promise.all(Array.from({ length: ROOMS_AT_ONCE }, worker));

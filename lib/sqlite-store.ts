@@ -1,10 +1,12 @@
 import { resolve } from 'path';
 import type { SealedRecord as NativeRecord, SqliteFile } from '../binding';
 import { E2eeError, expectText, guard, guardAsync, kindOf } from './errors';
-import { native } from './native';
+import { addon } from './native';
 import {
+  type Claim,
   expectBatch,
   expectClaim,
+  expectClaims,
   expectPrefix,
   type KeyKeeper,
   keeperOf,
@@ -37,6 +39,12 @@ export class SqliteStore implements RecordStore {
   #vault: Vault;
   /** Version of the key record that {@link SqliteStore.#vault} came from. */
   #key: number;
+  #claims: {
+    claim: Claim;
+    resolve: (had: boolean) => void;
+    reject: (error: unknown) => void;
+  }[] = [];
+  #claiming: Promise<void> | undefined;
 
   private constructor(file: SqliteFile, keeper: KeyKeeper, vault: Vault, key: number) {
     this.#file = file;
@@ -88,16 +96,35 @@ export class SqliteStore implements RecordStore {
     return guardAsync(() => this.#file.load(this.#key, prefix));
   }
 
-  async commit(batch: readonly RecordChange[]): Promise<void> {
+  async commit(batch: readonly RecordChange[], claims: readonly Claim[] = []): Promise<void> {
+    const held = expectClaims(claims);
     const changes = expectBatch(batch).map(({ name, expected, data }) =>
       data === null ? { name, expected } : { name, expected, data: asBuffer(data) },
     );
-    await guardAsync(() => this.#file.commit(coreOf(this.#vault), this.#key, changes));
+    await guardAsync(() => this.#file.commit(coreOf(this.#vault), this.#key, changes, held));
   }
 
   async claim(id: string, ttl: number): Promise<boolean> {
-    const milliseconds = expectClaim(id, ttl);
-    return guardAsync(() => this.#file.claim(id, milliseconds));
+    const claim = expectClaim({ id, ttl });
+    return new Promise((resolve, reject) => {
+      this.#claims.push({ claim, resolve, reject });
+      this.#claiming ??= this.#claimAll();
+    });
+  }
+
+  /** Claims that come at once, or while others are under way, share one transaction. */
+  async #claimAll(): Promise<void> {
+    await undefined;
+    while (this.#claims.length > 0) {
+      const waiting = this.#claims.splice(0);
+      try {
+        const had = await guardAsync(() => this.#file.claim(waiting.map(({ claim }) => claim)));
+        for (const [i, { resolve }] of waiting.entries()) resolve(had[i] === true);
+      } catch (error) {
+        for (const { reject } of waiting) reject(error);
+      }
+    }
+    this.#claiming = undefined;
   }
 
   /**
@@ -131,7 +158,7 @@ export class SqliteStore implements RecordStore {
   async rekey(): Promise<void> {
     const current = await this.#keyRecord();
     await this.#keeper.unwrap(current.data);
-    const next = guard(() => native.Vault.generate());
+    const next = guard(() => addon.Vault.generate());
     const data = await this.#keeper.wrap(next);
     await guardAsync(() => this.#file.rekey(current, data, coreOf(this.#vault), next));
     this.#vault = vaultOf(next);
@@ -156,12 +183,12 @@ export class SqliteStore implements RecordStore {
 }
 
 async function openOrCreate(path: string, timeout: number, keeper: KeyKeeper): Promise<SqliteFile> {
-  const open = () => guardAsync(() => native.SqliteFile.open(path, timeout));
+  const open = () => guardAsync(() => addon.SqliteFile.open(path, timeout));
   const found = await open();
   if (found) return found;
-  const record = await keeper.wrap(guard(() => native.Vault.generate()));
+  const record = await keeper.wrap(guard(() => addon.Vault.generate()));
   // Whoever comes second opens what the first one made.
-  await guardAsync(() => native.SqliteFile.create(path, record));
+  await guardAsync(() => addon.SqliteFile.create(path, record));
   const file = await open();
   if (file) return file;
   throw new E2eeError('ERR_E2EE_STORE_IO', 'the store was removed while it was being made');

@@ -27,6 +27,14 @@ export interface RecordChange {
   data: Uint8Array | null;
 }
 
+/** A claim to make or to lengthen together with a commit. */
+export interface Claim {
+  /** 1 to 1,000 characters; not secret. */
+  id: string;
+  /** Milliseconds, at least 1. */
+  ttl: number;
+}
+
 /**
  * Keeps sealed records. The store's backend sees their names, versions and lengths, and no more.
  *
@@ -52,14 +60,17 @@ export interface RecordStore {
    * Writes all changes or none. When the promise resolves, they outlive the process and, in stores
    * that outlive it at all, loss of power.
    *
+   * @param claims - made together with the changes, or lengthened where somebody holds them already,
+   * whoever it is; they outlive what the changes outlive
    * @throws E2eeError (rejects) with code `ERR_E2EE_STORE_CONFLICT` when a record has another
    * version than expected, `ERR_E2EE_STORE_MISMATCH` when `data` was not sealed by this store's
    * vault for its place, `ERR_E2EE_INVALID_ARGUMENT`, or another of the codes for stores.
    */
-  commit(batch: readonly RecordChange[]): Promise<void>;
+  commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
 
   /**
-   * Claims `id` for `ttl` milliseconds, among all processes that share the store.
+   * Claims `id` for `ttl` milliseconds, among all processes that share the store. The claim outlives
+   * this process; with a loss of power it may go, for all of them.
    *
    * @param id - 1 to 1,000 characters; not secret
    * @param ttl - at least 1
@@ -183,11 +194,18 @@ export function expectBatch(batch: readonly RecordChange[]): RecordChange[] {
   });
 }
 
-/** As {@link expectBatch}, for claims; returns whole milliseconds. */
-export function expectClaim(id: string, ttl: number): number {
+/** As {@link expectBatch}, for one claim; in whole milliseconds. */
+export function expectClaim(claim: Claim): Claim {
+  const { id, ttl } = Object(claim) as Claim;
   expectName(id, 'id');
   if (typeof ttl !== 'number' || !(ttl >= 1)) throw invalid('ttl must be at least 1 millisecond');
-  return Math.min(Math.ceil(ttl), Number.MAX_SAFE_INTEGER);
+  return { id, ttl: Math.min(Math.ceil(ttl), Number.MAX_SAFE_INTEGER) };
+}
+
+/** As {@link expectBatch}, for the claims beside a batch. */
+export function expectClaims(claims: readonly Claim[]): Claim[] {
+  if (!Array.isArray(claims)) throw invalid(`claims must be an array, not ${kindOf(claims)}`);
+  return claims.map(expectClaim);
 }
 
 /** As {@link expectBatch}, for prefixes. */

@@ -9,8 +9,7 @@ use napi::sys::napi_value;
 use napi::{JsString, JsValue as _};
 use napi_derive::napi;
 use rocketchat_e2ee::Error;
-use rocketchat_e2ee::ejson::Value;
-use rocketchat_e2ee::message::{self, EncryptedContent, MessageContent, MessageError};
+use rocketchat_e2ee::message::{self, EncryptedContent, MessageContent};
 
 use crate::error::{Failure, guard, rejection};
 use crate::job::{Job, spawn};
@@ -92,11 +91,7 @@ impl RoomKey {
 /// EJSON text of a message document in; JSON text of its envelope out, if it is encrypted.
 #[napi]
 pub fn encrypted_content_of(document: String) -> Result<Option<String>, Failure> {
-    guard(|| {
-        let document = Value::parse(&document)
-            .map_err(|_| MessageError::MalformedEnvelope("the message is not JSON"))?;
-        Ok(message::encrypted_content_of(&document))
-    })
+    guard(|| Ok(message::encrypted_content_in(&document)?))
 }
 
 /// As [`guard`], for functions made of closures.

@@ -55,6 +55,27 @@ impl From<RecordChange> for store::RecordChange {
     }
 }
 
+/// A claim to make or to lengthen.
+#[napi(object, object_to_js = false)]
+pub struct Claim {
+    /// What is claimed.
+    pub id: String,
+    /// For how many milliseconds.
+    pub ttl: i64,
+}
+
+impl From<Claim> for store::Claim {
+    fn from(Claim { id, ttl }: Claim) -> Self {
+        Self { id, ttl: ttl.cast_unsigned() }
+    }
+}
+
+/// Milliseconds since 1970.
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// A store's file. Everything waits on other threads.
 #[napi]
 pub struct SqliteFile {
@@ -110,7 +131,8 @@ impl SqliteFile {
         })
     }
 
-    /// Writes all changes or none; what this vault could not open is not written.
+    /// Writes all changes and makes or lengthens all claims, or none; what this vault could not
+    /// open is not written.
     #[napi]
     pub fn commit<'env>(
         &self,
@@ -118,34 +140,32 @@ impl SqliteFile {
         vault: &Vault,
         key: i64,
         batch: Vec<RecordChange>,
+        claims: Vec<Claim>,
     ) -> Result<PromiseRaw<'env, ()>> {
         let store = Arc::clone(&self.store);
         let vault = Arc::clone(&vault.core);
         let batch: Vec<store::RecordChange> = batch.into_iter().map(Into::into).collect();
+        let claims: Vec<store::Claim> = claims.into_iter().map(Into::into).collect();
         wait(env, move || {
             for store::RecordChange { name, expected, data } in &batch {
                 if let Some(data) = data {
                     vault.open(name, expected.saturating_add(1), data)?;
                 }
             }
-            Ok(store.commit(key.cast_unsigned(), &batch)?)
+            Ok(store.commit(key.cast_unsigned(), &batch, &claims, now())?)
         })
     }
 
-    /// Claims `id` for `ttl` milliseconds.
+    /// Makes claims; returns of each whether nobody held it.
     #[napi]
     pub fn claim<'env>(
         &self,
         env: &'env Env,
-        id: String,
-        ttl: i64,
-    ) -> Result<PromiseRaw<'env, bool>> {
+        claims: Vec<Claim>,
+    ) -> Result<PromiseRaw<'env, Vec<bool>>> {
         let store = Arc::clone(&self.store);
-        wait(env, move || {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-            Ok(store.claim(&id, ttl.cast_unsigned(), now)?)
-        })
+        let claims: Vec<store::Claim> = claims.into_iter().map(Into::into).collect();
+        wait(env, move || Ok(store.claim(&claims, now())?))
     }
 
     /// Puts another key record for the same data key in place of `current`.

@@ -428,6 +428,17 @@ describe('chat.syncMessages', () => {
     expect(idsOf(rest.body.result.deleted)).toEqual([two]);
   });
 
+  test('before 7.1: since a date alone', async () => {
+    await workspace.close();
+    await start({ version: '7.0' });
+    const id = await sent();
+    const { body } = await sync({ type: 'UPDATED', next: '1' });
+    expect(body.errorType).toBe('error-lastUpdate-param-not-provided');
+    const { result } = (await sync({ lastUpdate: '2026-01-01', count: 1 })).body;
+    expect(idsOf(result.updated)).toEqual([id]);
+    expect(result.cursor).toBeUndefined();
+  });
+
   test('`type` without a cursor: an empty answer without one', async () => {
     await sent();
     const { body } = await sync({ type: 'UPDATED' });

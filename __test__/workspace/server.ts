@@ -216,6 +216,15 @@ export class Workspace {
     return structuredClone(message);
   }
 
+  /** As a reaction, a new name of the sender or a reply in its thread changes it. */
+  editMessage(id: string, change: (message: Message) => void): void {
+    const message = this.store.messages.get(id);
+    if (message === undefined) throw new Error(`no message ${id}`);
+    const { rid } = this.store.messages.update(message, change);
+    this.services.notify.message(message);
+    this.store.rooms.update(this.roomDocument(rid), () => undefined);
+  }
+
   editSubscription(rid: string, uid: string, change: (sub: Subscription) => void): void {
     const sub = this.store.subscription(rid, uid);
     if (sub === undefined) throw new Error(`${uid} is not in ${rid}`);

@@ -21,7 +21,15 @@ const DEFAULT_COUNT = 20;
 
 /** `chat.syncMessages` in both forms: since a date, and page by page (4.1). */
 export function syncMessages(store: Store, uid: string, query: SyncQuery): SyncResult {
-  const { roomId, lastUpdate, type, next, previous } = query;
+  const { roomId, lastUpdate, type, next, previous } = store.behaviour.syncCursors
+    ? query
+    : { roomId: query.roomId, lastUpdate: query.lastUpdate };
+  if (lastUpdate === undefined && !store.behaviour.syncCursors) {
+    throw new MeteorError(
+      'error-lastUpdate-param-not-provided',
+      'The required "lastUpdate" query param is missing.',
+    );
+  }
   if (lastUpdate === undefined && type === undefined) {
     throw new MeteorError(
       'error-param-required',

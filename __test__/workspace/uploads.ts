@@ -79,6 +79,9 @@ export class Uploads {
     if ((text ?? '').length > this.store.settings.number('Message_MaxAllowedSize')) {
       throw new MeteorError('error-message-size-exceeded');
     }
+    if (fileContent !== undefined && !this.store.behaviour.fileContent) {
+      throw new MatchError('Unknown key in field fileContent');
+    }
     checkMessageKeys(message);
     this.store.uploads.update(upload, (stored) => {
       if (text !== undefined) stored.description = text;

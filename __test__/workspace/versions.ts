@@ -31,6 +31,10 @@ export interface Behaviour {
   readonly removedFileAttachments: boolean;
   /** `E2E_Force_Encryption_For_Private_Rooms` exists (2.4). */
   readonly forceEncryptionSetting: boolean;
+  /** `chat.syncMessages` has cursors (4.1: from 7.1); before, `lastUpdate` alone. */
+  readonly syncCursors: boolean;
+  /** `rooms.mediaConfirm` takes `fileContent` (5.5: from 8.5). */
+  readonly fileContent: boolean;
   /** A 401 is plain text; 2.1 warns that 401 bodies are not always JSON. */
   readonly plainTextUnauthorized: boolean;
 }
@@ -50,6 +54,8 @@ export const BEHAVIOUR: Readonly<Record<Version, Behaviour>> = {
     subscriptionFieldsWithOldRoomKeys: false,
     removedFileAttachments: false,
     forceEncryptionSetting: false,
+    syncCursors: false,
+    fileContent: false,
     plainTextUnauthorized: false,
   },
   '8.8': {
@@ -66,6 +72,8 @@ export const BEHAVIOUR: Readonly<Record<Version, Behaviour>> = {
     subscriptionFieldsWithOldRoomKeys: true,
     removedFileAttachments: true,
     forceEncryptionSetting: true,
+    syncCursors: true,
+    fileContent: true,
     plainTextUnauthorized: true,
   },
 };

@@ -56,6 +56,8 @@ pub enum Code {
     InvalidArgument,
     /// The room is not authorised: it is neither read nor sent to nor given keys.
     RoomNotAuthorized,
+    /// The account is not in the room any more.
+    NotAMember,
     /// The identity was revoked; the participant does nothing any more.
     IdentityRevoked,
     /// The workspace refused, or answered something unknown.
@@ -64,6 +66,10 @@ pub enum Code {
     OutboxFull,
     /// A message waited longer than it may, and was not sent.
     Expired,
+    /// The workspace has end-to-end encryption, or this part of it, switched off.
+    Disabled,
+    /// The room's key has encrypted as many messages as it may.
+    KeyBudget,
     /// A bug in this library. Nothing was lost; please report it.
     Internal,
 }
@@ -92,10 +98,13 @@ impl Code {
             Self::Closed => "ERR_E2EE_CLOSED",
             Self::InvalidArgument => "ERR_E2EE_INVALID_ARGUMENT",
             Self::RoomNotAuthorized => "ERR_E2EE_ROOM_NOT_AUTHORIZED",
+            Self::NotAMember => "ERR_E2EE_NOT_A_MEMBER",
             Self::IdentityRevoked => "ERR_E2EE_IDENTITY_REVOKED",
             Self::Workspace => "ERR_E2EE_WORKSPACE",
             Self::OutboxFull => "ERR_E2EE_OUTBOX_FULL",
             Self::Expired => "ERR_E2EE_EXPIRED",
+            Self::Disabled => "ERR_E2EE_DISABLED",
+            Self::KeyBudget => "ERR_E2EE_KEY_BUDGET",
             Self::Internal => "ERR_E2EE_INTERNAL",
         }
     }

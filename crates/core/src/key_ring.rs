@@ -61,14 +61,15 @@ impl KeyRing {
         self.by_id.get(key.id()).is_some_and(|keys| keys.iter().any(|held| held.same_secret(key)))
     }
 
-    /// Whether any key of this id is held.
-    pub fn has_id(&self, id: &KeyId) -> bool {
-        self.by_id.contains_key(id)
+    /// Whether any key whose own id this is is held, whatever others are recorded under it.
+    pub fn has_own_id(&self, id: &KeyId) -> bool {
+        self.newest(id).is_some()
     }
 
-    /// The key of this id that was inserted last.
+    /// The key whose own id this is, and that was inserted last. The id under which a server or
+    /// another member recorded a key does not make it this one.
     pub fn newest(&self, id: &KeyId) -> Option<Arc<RoomKey>> {
-        self.by_id.get(id)?.first().cloned()
+        self.by_id.get(id)?.iter().find(|key| key.id() == id).cloned()
     }
 
     /// Tries the keys that may have encrypted `content`: all with a matching id, then the

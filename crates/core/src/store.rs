@@ -32,6 +32,15 @@ pub struct RecordChange {
     pub data: Option<Vec<u8>>,
 }
 
+/// The right to do something once among all that share a store, for a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// What is claimed; not secret.
+    pub id: String,
+    /// For how long, in milliseconds.
+    pub ttl: u64,
+}
+
 /// How a store fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rocketchat_e2ee::store::{KEY_RECORD, RecordChange, SealedRecord, StoreError};
+use rocketchat_e2ee::store::{Claim, KEY_RECORD, RecordChange, SealedRecord, StoreError};
 use rocketchat_e2ee::vault::VaultError;
 use rusqlite::config::DbConfig;
 use rusqlite::ffi::{SQLITE_ERROR, SQLITE_IOERR_SHORT_READ};
@@ -132,33 +132,59 @@ impl Store {
         })
     }
 
-    /// Writes all changes or none.
+    /// Writes all changes and makes all claims, or none. A claim that somebody holds, whoever it
+    /// is, is lengthened.
     ///
-    /// `key` is the version of the key record under whose data key the changes were sealed.
+    /// `key` is the version of the key record under whose data key the changes were sealed; `now`
+    /// is in milliseconds since 1970.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when a record has another version than its change expects, or is
     /// the key record; as [`Store::load`].
-    pub fn commit(&self, key: u64, batch: &[RecordChange]) -> Result<(), StoreError> {
+    pub fn commit(
+        &self,
+        key: u64,
+        batch: &[RecordChange],
+        claims: &[Claim],
+        now: u64,
+    ) -> Result<(), StoreError> {
         self.write(|transaction| {
             check_key(transaction, key)?;
-            batch.iter().try_for_each(|change| apply(transaction, change))
+            batch.iter().try_for_each(|change| apply(transaction, change))?;
+            let sql = "INSERT INTO claims (id, expires) VALUES (?1, ?2)
+                       ON CONFLICT DO UPDATE SET expires = max(expires, excluded.expires)";
+            let mut lengthen = transaction.prepare(sql).map_err(refused)?;
+            claims.iter().try_for_each(|claim| {
+                lengthen.execute(params![claim.id, expiry(claim, now)]).map(drop).map_err(refused)
+            })
         })
     }
 
-    /// Claims `id` for `ttl` milliseconds from `now` (milliseconds since 1970); returns whether
-    /// nobody had claimed it, in any process. Claims that have run out are removed.
+    /// Makes each claim, one after the other, from `now` on (milliseconds since 1970); returns of
+    /// each whether nobody held it, in any process. Claims that have run out are removed.
+    ///
+    /// Unlike a commit, this does not wait for the disk: a claim outlives the process, and may be
+    /// lost with power, for all who share the file.
     ///
     /// # Errors
     /// As [`Store::key_record`].
-    pub fn claim(&self, id: &str, ttl: u64, now: u64) -> Result<bool, StoreError> {
-        let expires = i64::try_from(now.saturating_add(ttl)).unwrap_or(i64::MAX);
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
-        self.write(|transaction| {
-            execute(transaction, "DELETE FROM claims WHERE expires <= ?1", [now])?;
+    pub fn claim(&self, claims: &[Claim], now: u64) -> Result<Vec<bool>, StoreError> {
+        let mut connection = self.lock();
+        let connection = connection.as_mut().ok_or(StoreError::Closed)?;
+        // In the write-ahead log, this leaves out the wait for the disk and nothing else.
+        connection.pragma_update(None, "synchronous", "normal").map_err(refused)?;
+        let claimed = transact(connection, TransactionBehavior::Immediate, |transaction| {
+            let sql = "DELETE FROM claims WHERE expires <= ?1";
+            execute(transaction, sql, [i64::try_from(now).unwrap_or(i64::MAX)])?;
             let sql = "INSERT INTO claims (id, expires) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
-            Ok(execute(transaction, sql, params![id, expires])? == 1)
-        })
+            let mut make = transaction.prepare(sql).map_err(refused)?;
+            let make = |claim: &Claim| {
+                Ok(make.execute(params![claim.id, expiry(claim, now)]).map_err(refused)? == 1)
+            };
+            claims.iter().map(make).collect()
+        });
+        connection.pragma_update(None, "synchronous", "full").map_err(refused)?;
+        claimed
     }
 
     /// Puts another key record for the same data key in place of `current`, whose version stays.
@@ -235,11 +261,7 @@ impl Store {
         work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut connection = self.lock();
-        let connection = connection.as_mut().ok_or(StoreError::Closed)?;
-        let transaction = connection.transaction_with_behavior(behavior).map_err(refused)?;
-        let result = work(&transaction)?;
-        transaction.commit().map_err(refused)?;
-        Ok(result)
+        transact(connection.as_mut().ok_or(StoreError::Closed)?, behavior, work)
     }
 
     /// Empties the log, in which the replaced bytes still stand. Where another process is in the
@@ -255,6 +277,22 @@ impl Store {
             },
         }
     }
+}
+
+fn transact<T>(
+    connection: &mut Connection,
+    behavior: TransactionBehavior,
+    work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let transaction = connection.transaction_with_behavior(behavior).map_err(refused)?;
+    let result = work(&transaction)?;
+    transaction.commit().map_err(refused)?;
+    Ok(result)
+}
+
+/// When a claim runs out, in milliseconds since 1970.
+fn expiry(claim: &Claim, now: u64) -> i64 {
+    i64::try_from(now.saturating_add(claim.ttl)).unwrap_or(i64::MAX)
 }
 
 /// A store that is not in its place yet; its file goes when this is dropped.

@@ -38,6 +38,20 @@ fn remove(name: &str, expected: u64) -> RecordChange {
     RecordChange { name: name.to_owned(), expected, data: None }
 }
 
+impl Store {
+    fn change(&self, key: u64, batch: &[RecordChange]) -> Result<(), StoreError> {
+        self.commit(key, batch, &[], 0)
+    }
+
+    fn claim_one(&self, id: &str, ttl: u64, now: u64) -> Result<bool, StoreError> {
+        Ok(self.claim(&[claim(id, ttl)], now)?[0])
+    }
+}
+
+fn claim(id: &str, ttl: u64) -> Claim {
+    Claim { id: id.to_owned(), ttl }
+}
+
 fn names(records: &[SealedRecord]) -> Vec<&str> {
     records.iter().map(|record| record.name.as_str()).collect()
 }
@@ -67,7 +81,7 @@ fn a_store_is_created_once_and_by_one() {
 fn its_files_are_for_this_user_alone() {
     use std::os::unix::fs::PermissionsExt as _;
     let (place, store) = fresh();
-    store.commit(1, &[put("a", 0, b"1")]).unwrap();
+    store.change(1, &[put("a", 0, b"1")]).unwrap();
     let files: Vec<_> = fs::read_dir(&place.folder).unwrap().map(Result::unwrap).collect();
     assert_eq!(files.len(), 3, "with log and index");
     for file in files {
@@ -79,8 +93,8 @@ fn its_files_are_for_this_user_alone() {
 #[test]
 fn records_outlive_the_connection() {
     let (place, store) = fresh();
-    store.commit(1, &[put("b", 0, b"1"), put("a", 0, b"2")]).unwrap();
-    store.commit(1, &[put("b", 1, b"3")]).unwrap();
+    store.change(1, &[put("b", 0, b"1"), put("a", 0, b"2")]).unwrap();
+    store.change(1, &[put("b", 1, b"3")]).unwrap();
     store.close().unwrap();
     let records = open(&place.path).load(1, "").unwrap();
     assert_eq!(
@@ -98,7 +112,7 @@ fn prefixes_are_bytes_and_not_patterns() {
     let all = ["", "a", "a%", "a/1", "a/2", "a_", "b", "vault", "vault/1", "\u{10ffff}", "ä"];
     let changes: Vec<_> =
         all.iter().filter(|name| **name != KEY_RECORD).map(|name| put(name, 0, b"1")).collect();
-    store.commit(1, &changes).unwrap();
+    store.change(1, &changes).unwrap();
     assert_eq!(names(&store.load(1, "a").unwrap()), ["a", "a%", "a/1", "a/2", "a_"]);
     assert_eq!(names(&store.load(1, "a/").unwrap()), ["a/1", "a/2"]);
     assert_eq!(names(&store.load(1, "a%").unwrap()), ["a%"]);
@@ -111,7 +125,7 @@ fn prefixes_are_bytes_and_not_patterns() {
 #[test]
 fn a_batch_is_written_whole_or_not_at_all() {
     let (_place, store) = fresh();
-    store.commit(1, &[put("a", 0, b"1"), put("b", 0, b"1")]).unwrap();
+    store.change(1, &[put("a", 0, b"1"), put("b", 0, b"1")]).unwrap();
     for conflict in [
         put("a", 0, b"2"),
         put("a", 2, b"2"),
@@ -124,10 +138,10 @@ fn a_batch_is_written_whole_or_not_at_all() {
         remove(KEY_RECORD, 1),
     ] {
         let batch = [put("new", 0, b"1"), put("b", 1, b"2"), conflict];
-        assert_eq!(code(store.commit(1, &batch)), Code::StoreConflict, "{:?}", batch[2]);
+        assert_eq!(code(store.change(1, &batch)), Code::StoreConflict, "{:?}", batch[2]);
         assert_eq!(names(&store.load(1, "").unwrap()), ["a", "b"]);
     }
-    store.commit(1, &[remove("a", 1), remove("c", 0), put("b", 1, b"2")]).unwrap();
+    store.change(1, &[remove("a", 1), remove("c", 0), put("b", 1, b"2")]).unwrap();
     let records = store.load(1, "").unwrap();
     assert_eq!((names(&records), records[0].version), (vec!["b"], 2));
 }
@@ -135,7 +149,7 @@ fn a_batch_is_written_whole_or_not_at_all() {
 #[test]
 fn connections_see_each_other_and_lose_no_update() {
     let (place, store) = fresh();
-    store.commit(1, &[put("counter", 0, &0u64.to_be_bytes())]).unwrap();
+    store.change(1, &[put("counter", 0, &0u64.to_be_bytes())]).unwrap();
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -144,7 +158,7 @@ fn connections_see_each_other_and_lose_no_update() {
                 while done < 25 {
                     let counter = store.load(1, "counter").unwrap().remove(0);
                     let value = u64::from_be_bytes(counter.data.try_into().unwrap()) + 1;
-                    match store.commit(1, &[put("counter", counter.version, &value.to_be_bytes())])
+                    match store.change(1, &[put("counter", counter.version, &value.to_be_bytes())])
                     {
                         Ok(()) => done += 1,
                         Err(StoreError::Conflict) => {}
@@ -162,13 +176,45 @@ fn connections_see_each_other_and_lose_no_update() {
 fn a_claim_is_given_once_until_it_runs_out() {
     let (place, store) = fresh();
     let other = open(&place.path);
-    assert!(store.claim("a", 100, 1_000).unwrap());
-    assert!(!store.claim("a", 100, 1_000).unwrap());
-    assert!(!other.claim("a", 100, 1_099).unwrap());
-    assert!(other.claim("b", u64::MAX, 1_099).unwrap());
-    assert!(other.claim("a", 100, 1_100).unwrap());
-    assert!(!store.claim("a", 100, 1_101).unwrap());
-    assert!(!store.claim("b", 100, u64::MAX / 4).unwrap());
+    assert!(store.claim_one("a", 100, 1_000).unwrap());
+    assert!(!store.claim_one("a", 100, 1_000).unwrap());
+    assert!(!other.claim_one("a", 100, 1_099).unwrap());
+    assert!(other.claim_one("b", u64::MAX, 1_099).unwrap());
+    assert!(other.claim_one("a", 100, 1_100).unwrap());
+    assert!(!store.claim_one("a", 100, 1_101).unwrap());
+    assert!(!store.claim_one("b", 100, u64::MAX / 4).unwrap());
+}
+
+#[test]
+fn claims_are_made_one_after_the_other() {
+    let (_place, store) = fresh();
+    let asked = [claim("a", 10), claim("b", 10), claim("a", 10)];
+    assert_eq!(store.claim(&asked, 1).unwrap(), [true, true, false]);
+    assert_eq!(store.claim(&asked, 11).unwrap(), [true, true, false]);
+    let how: i64 = store
+        .lock()
+        .as_ref()
+        .unwrap()
+        .pragma_query_value(None, "synchronous", |row| row.get(0))
+        .unwrap();
+    assert_eq!(how, 2, "commits wait for the disk again");
+}
+
+#[test]
+fn a_commit_lengthens_claims_or_does_nothing() {
+    let (place, store) = fresh();
+    let other = open(&place.path);
+    assert!(store.claim_one("a", 10, 0).unwrap());
+    store.commit(1, &[put("r", 0, b"1")], &[claim("a", 100), claim("b", 100)], 5).unwrap();
+    for id in ["a", "b"] {
+        assert!(!other.claim_one(id, 1, 104).unwrap(), "{id}");
+    }
+    store.commit(1, &[], &[claim("a", 1)], 6).unwrap();
+    assert!(!other.claim_one("a", 1, 104).unwrap(), "a claim is never cut short");
+    let stale = store.commit(1, &[put("r", 0, b"2")], &[claim("c", 100)], 7);
+    assert_eq!(code(stale), Code::StoreConflict);
+    assert!(other.claim_one("c", 1, 104).unwrap(), "nothing of a failed commit stays");
+    assert!(other.claim_one("a", 1, 105).unwrap());
 }
 
 #[test]
@@ -181,23 +227,23 @@ fn whoever_waits_too_long_for_another_is_told() {
         .unwrap()
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .unwrap();
-    assert_eq!(code(other.commit(1, &[put("a", 0, b"1")])), Code::StoreLocked);
-    assert_eq!(code(other.claim("a", 1, 1)), Code::StoreLocked);
+    assert_eq!(code(other.change(1, &[put("a", 0, b"1")])), Code::StoreLocked);
+    assert_eq!(code(other.claim_one("a", 1, 1)), Code::StoreLocked);
     assert_eq!(other.load(1, "").unwrap(), [], "readers do not wait");
     drop(transaction);
-    other.commit(1, &[put("a", 0, b"1")]).unwrap();
+    other.change(1, &[put("a", 0, b"1")]).unwrap();
 }
 
 #[test]
 fn a_closed_store_says_so_and_has_let_go_of_its_files() {
     let (place, store) = fresh();
-    store.commit(1, &[put("a", 0, b"1")]).unwrap();
+    store.change(1, &[put("a", 0, b"1")]).unwrap();
     store.close().unwrap();
     store.close().unwrap();
     assert_eq!(code(store.key_record()), Code::Closed);
     assert_eq!(code(store.load(1, "")), Code::Closed);
-    assert_eq!(code(store.commit(1, &[])), Code::Closed);
-    assert_eq!(code(store.claim("a", 1, 1)), Code::Closed);
+    assert_eq!(code(store.change(1, &[])), Code::Closed);
+    assert_eq!(code(store.claim_one("a", 1, 1)), Code::Closed);
     assert_eq!(fs::read_dir(&place.folder).unwrap().count(), 1, "the log is in order and gone");
     fs::remove_file(&place.path).unwrap();
 }
@@ -206,7 +252,7 @@ fn a_closed_store_says_so_and_has_let_go_of_its_files() {
 fn what_is_not_a_sound_store_is_told_apart_and_left_as_it_is() {
     let (sound, store) = fresh();
     let records: Vec<_> = (0..100).map(|i| put(&format!("r{i}"), 0, &[i; 900])).collect();
-    store.commit(1, &records).unwrap();
+    store.change(1, &records).unwrap();
     store.close().unwrap();
     let bytes = fs::read(&sound.path).unwrap();
     let sql = |sql: &str| {
@@ -267,7 +313,7 @@ fn what_is_not_a_sound_store_is_told_apart_and_left_as_it_is() {
 #[test]
 fn damage_to_the_head_of_the_file_has_a_code_and_is_left_as_it_is() {
     let (sound, store) = fresh();
-    store.commit(1, &[put("a", 0, b"1")]).unwrap();
+    store.change(1, &[put("a", 0, b"1")]).unwrap();
     store.close().unwrap();
     let bytes = fs::read(&sound.path).unwrap();
     let Place { path, folder: _folder } = &place();
@@ -311,12 +357,12 @@ fn a_place_that_cannot_be_written_is_told() {
 #[test]
 fn another_secret_replaces_the_key_record_and_nothing_else() {
     let (place, store) = fresh();
-    store.commit(1, &[put("a", 0, b"1")]).unwrap();
+    store.change(1, &[put("a", 0, b"1")]).unwrap();
     let current = store.key_record().unwrap();
     store.replace_key_record(&current, b"rewrapped").unwrap();
     assert_eq!(store.key_record().unwrap().data, b"rewrapped");
     assert_eq!(code(store.replace_key_record(&current, b"late")), Code::StoreConflict);
-    store.commit(1, &[put("a", 1, b"2")]).unwrap();
+    store.change(1, &[put("a", 1, b"2")]).unwrap();
     for suffix in ["", "-wal"] {
         let bytes = fs::read(beside(&place.path, suffix)).unwrap();
         assert!(!bytes.windows(10).any(|window| window == b"key record"), "wiped in {suffix}");
@@ -327,8 +373,8 @@ fn another_secret_replaces_the_key_record_and_nothing_else() {
 fn another_data_key_reseals_all_or_nothing_and_shuts_the_old_one_out() {
     let (place, store) = fresh();
     let store = Arc::new(store);
-    store.commit(1, &[put("a", 0, b"1"), put("b", 0, b"1")]).unwrap();
-    store.commit(1, &[put("b", 1, b"2")]).unwrap();
+    store.change(1, &[put("a", 0, b"1"), put("b", 0, b"1")]).unwrap();
+    store.change(1, &[put("b", 1, b"2")]).unwrap();
     let current = store.key_record().unwrap();
     let failing = store.rekey(&current, b"rekeyed", |record| match record.name.as_str() {
         "a" => Ok(b"resealed".to_vec()),
@@ -350,7 +396,7 @@ fn another_data_key_reseals_all_or_nothing_and_shuts_the_old_one_out() {
         .collect();
     assert_eq!(resealed, [(1, b"1!".to_vec()), (2, b"2!".to_vec())]);
     assert_eq!(code(other.load(1, "")), Code::StoreRekeyed);
-    assert_eq!(code(other.commit(1, &[put("c", 0, b"1")])), Code::StoreRekeyed);
+    assert_eq!(code(other.change(1, &[put("c", 0, b"1")])), Code::StoreRekeyed);
     assert_eq!(code(other.rekey(&current, b"late", |_| Ok(Vec::new()))), Code::StoreConflict);
 }
 

@@ -8,6 +8,7 @@ mod overlay;
 use rand_core::CryptoRng;
 
 use crate::crypto::Refused;
+use crate::ejson::Value;
 use crate::room_key::RoomKey;
 
 pub use content::MessageContent;
@@ -47,8 +48,24 @@ impl RoomKey {
         rng: &mut R,
         content: &MessageContent,
     ) -> Result<EncryptedContent<'_>, MessageError> {
-        let sealed =
-            self.seal(rng, content.to_plaintext()).map_err(|Refused| MessageError::Encryption)?;
+        self.encrypt_payload(rng, content.to_plaintext())
+    }
+
+    /// Encrypts other JSON text than a message's, as the metadata of an upload.
+    pub(crate) fn encrypt_text<R: CryptoRng + ?Sized>(
+        &self,
+        rng: &mut R,
+        text: &str,
+    ) -> Result<EncryptedContent<'_>, MessageError> {
+        self.encrypt_payload(rng, text.as_bytes().to_vec())
+    }
+
+    fn encrypt_payload<R: CryptoRng + ?Sized>(
+        &self,
+        rng: &mut R,
+        payload: Vec<u8>,
+    ) -> Result<EncryptedContent<'_>, MessageError> {
+        let sealed = self.seal(rng, payload).map_err(|Refused| MessageError::Encryption)?;
         Ok(EncryptedContent::from_sealed(self.id(), &sealed))
     }
 
@@ -63,6 +80,16 @@ impl RoomKey {
             self.open(content.to_sealed()?).map_err(|Refused| MessageError::DecryptionFailed)?;
         MessageContent::from_plaintext(&plaintext)
     }
+}
+
+/// As [`encrypted_content_of`], of the EJSON text of a message document.
+///
+/// # Errors
+/// [`MessageError::MalformedEnvelope`] when it is not JSON.
+pub fn encrypted_content_in(document: &str) -> Result<Option<String>, MessageError> {
+    let document = Value::parse(document)
+        .map_err(|_| MessageError::MalformedEnvelope("the message is not JSON"))?;
+    Ok(encrypted_content_of(&document))
 }
 
 #[cfg(test)]

@@ -45,12 +45,14 @@ pub enum Effect {
         /// The prefix.
         prefix: String,
     },
-    /// Write records, all or none. Answer: nothing.
+    /// Write records and make claims, all or none. Answer: nothing.
     Commit {
         /// Names the answer.
         id: u64,
         /// The records.
         changes: Vec<Change>,
+        /// Claims that are made, or lengthened where somebody holds them.
+        claims: Vec<Claim>,
     },
     /// Take the right to handle something, once among all that share the store. Answer: whether
     /// it was had.
@@ -113,6 +115,15 @@ pub struct Change {
     pub expected: u64,
     /// Base64 of the sealed bytes; `None` removes the record.
     pub data: Option<String>,
+}
+
+/// A claim to make together with a commit.
+#[derive(Debug, Serialize)]
+pub struct Claim {
+    /// What is claimed.
+    pub id: String,
+    /// For how long, in milliseconds.
+    pub ttl: u64,
 }
 
 /// What the driver brings.
@@ -183,6 +194,12 @@ impl Failure {
         self.code == code.as_str()
     }
 
+    /// No answer, or none for now.
+    pub(super) fn is_passing(&self) -> bool {
+        self.code == Code::Workspace.as_str()
+            && self.status.is_none_or(|status| status == 429 || status >= 500)
+    }
+
     /// Whether the workspace refused with this code of its own.
     pub(super) fn is_workspace(&self, error_type: &str) -> bool {
         self.error_type.as_deref() == Some(error_type)
@@ -207,7 +224,7 @@ struct Desk {
     spawned: Vec<Flow>,
 }
 
-type Flow = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) type Flow = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What flows hold to reach the outside.
 #[derive(Clone, Default)]
@@ -237,19 +254,21 @@ impl Host {
     }
 
     async fn ask(&self, effect: impl FnOnce(u64) -> Effect) -> Result<Value> {
-        let id = {
-            let mut desk = self.desk();
-            desk.next += 1;
-            let id = desk.next;
-            desk.effects.push(effect(id));
-            id
-        };
-        let host = self.clone();
-        let outcome = std::future::poll_fn(move |_| match host.desk().answers.remove(&id) {
-            Some(outcome) => Poll::Ready(outcome),
-            None => Poll::Pending,
-        })
-        .await;
+        let id = self.put(effect);
+        self.answer(id).await
+    }
+
+    /// Has something done, and returns the name of the answer.
+    fn put(&self, effect: impl FnOnce(u64) -> Effect) -> u64 {
+        let mut desk = self.desk();
+        desk.next += 1;
+        let id = desk.next;
+        desk.effects.push(effect(id));
+        id
+    }
+
+    async fn answer(&self, id: u64) -> Result<Value> {
+        let outcome = self.until(|| self.desk().answers.remove(&id)).await;
         match outcome {
             Outcome::Ok(value) => Ok(value),
             Outcome::Error(failure) => Err(failure),
@@ -286,13 +305,19 @@ impl Host {
         self.ask(|id| Effect::Load { id, prefix: prefix.to_owned() }).await
     }
 
-    pub(super) async fn commit(&self, changes: Vec<Change>) -> Result<()> {
-        self.ask(|id| Effect::Commit { id, changes }).await.map(drop)
+    pub(super) async fn commit(&self, changes: Vec<Change>, claims: Vec<Claim>) -> Result<()> {
+        self.ask(|id| Effect::Commit { id, changes, claims }).await.map(drop)
     }
 
-    pub(super) async fn claim(&self, name: String, ttl: u64) -> Result<bool> {
-        let had = self.ask(|id| Effect::Claim { id, name, ttl }).await?;
-        Ok(had == json!(true))
+    /// Claims at once; returns of each whether it was had.
+    pub(super) async fn claim(&self, names: Vec<String>, ttl: u64) -> Result<Vec<bool>> {
+        let ask = |name| self.put(|id| Effect::Claim { id, name, ttl });
+        let asked: Vec<u64> = names.into_iter().map(ask).collect();
+        let mut had = Vec::with_capacity(asked.len());
+        for id in asked {
+            had.push(self.answer(id).await);
+        }
+        had.into_iter().map(|had| Ok(had? == json!(true))).collect()
     }
 
     pub(super) async fn sleep(&self, ms: u64) -> Result<()> {

@@ -1,4 +1,5 @@
-//! Messages in and out, and the outbox (design §7: never in clear, once, in order).
+//! Messages out, the outbox, and what the workspace tells (design §7: never in clear, once, in
+//! order).
 
 use std::sync::Arc;
 
@@ -9,7 +10,6 @@ use serde_json::{Value, json};
 use super::Shared;
 use super::host::{Failure, Outcome, Result};
 use super::rooms::Document;
-use super::store::parse;
 use crate::ejson;
 use crate::error::Code;
 use crate::message::{EncryptedContent, MessageContent, encrypted_content_of, overlay};
@@ -19,8 +19,8 @@ use crate::room_key::RoomKey;
 const MAX_WAITING: usize = 1000;
 /// How long a message waits for its key or a connection, in milliseconds, unless told otherwise.
 const DEADLINE: u64 = 10 * 60 * 1000;
-/// How long a handled message stays claimed, in milliseconds.
-const CLAIM_TTL: u64 = 7 * 24 * 60 * 60 * 1000;
+/// From this version on, an upload's encrypted metadata comes with `rooms.mediaConfirm`.
+const METADATA_WHEN_CONFIRMED: (u32, u32) = (8, 5);
 /// The alphabet of Rocket.Chat's ids, whose characters people do not mistake for each other.
 const ID_ALPHABET: &[u8] = b"23456789ABCDEFGHJKLMNPQRSTWXYZabcdefghijkmnopqrstuvwxyz";
 
@@ -73,12 +73,60 @@ pub struct UploadedFile {
     pub encryption: Value,
     /// SHA-256 of the plain bytes, in hexadecimal.
     pub sha256: String,
+    /// Of an image, in pixels.
+    #[serde(default)]
+    pub dimensions: Option<Dimensions>,
     /// A text to go with it.
     #[serde(default)]
     pub msg: String,
     /// The message whose thread this belongs to.
     #[serde(default)]
     pub thread_id: Option<String>,
+}
+
+/// The size of an image, in pixels.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[allow(missing_docs, reason = "they are what they are called")]
+pub struct Dimensions {
+    pub width: u32,
+    pub height: u32,
+}
+
+/// What the list of a room's files shows of one, which the server has encrypted beside it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct UploadMetadata {
+    /// The real name.
+    pub name: String,
+    /// The real media type.
+    pub mime_type: String,
+    /// Key and iv.
+    pub encryption: Value,
+    /// SHA-256 of the plain bytes, in hexadecimal, where it is known before they are sent.
+    #[serde(default)]
+    pub sha256: Option<String>,
+}
+
+impl UploadMetadata {
+    fn plaintext(&self) -> Value {
+        let mut plaintext = json!({
+            "type": self.mime_type,
+            "typeGroup": self.mime_type.split('/').next(),
+            "name": self.name,
+            "encryption": self.encryption,
+        });
+        if let (Some(sha256), Some(members)) = (&self.sha256, plaintext.as_object_mut()) {
+            members.insert("hashes".to_owned(), json!({ "sha256": sha256 }));
+        }
+        plaintext
+    }
+}
+
+impl std::fmt::Debug for UploadMetadata {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UploadMetadata").finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for UploadedFile {
@@ -153,12 +201,13 @@ impl Shared {
         let (room_id, outcome) = match event {
             WorkspaceEvent::Message { message } => {
                 let id = text(&message, "rid").unwrap_or_default().to_owned();
-                (id.clone(), self.receive(&id, message).await)
+                self.receive(&id, message);
+                (id, Ok(()))
             }
             WorkspaceEvent::Subscription { action, subscription } => {
                 let id = text(&subscription, "rid").unwrap_or_default().to_owned();
                 match action.as_str() {
-                    "removed" => self.see_left(&id),
+                    "removed" => self.see_left(&id, &subscription),
                     _ => self.see_subscription(&subscription),
                 }
                 (id.clone(), self.changed(&id).await)
@@ -191,7 +240,7 @@ impl Shared {
     }
 
     async fn changed(self: &Arc<Self>, id: &str) -> Result<()> {
-        if self.expect_authorized(id).is_err() {
+        if self.expect_authorized(id).is_err() || !self.enabled() {
             return Ok(());
         }
         self.settle_room(id).await?;
@@ -219,111 +268,6 @@ impl Shared {
         }
     }
 
-    /// Takes one message of an authorised room: in order, once, and never our own.
-    pub(super) async fn receive(self: &Arc<Self>, id: &str, message: Value) -> Result<()> {
-        if self.expect_authorized(id).is_err() || !is_encrypted(&message) {
-            return Ok(());
-        }
-        if message.pointer("/u/_id").and_then(Value::as_str) == Some(&self.options.user_id) {
-            return Ok(());
-        }
-        self.alone(format!("receive/{id}"), async {
-            match self.decrypt(&message) {
-                Ok(decrypted) => self.deliver(id, &message, decrypted).await,
-                Err(failure) => {
-                    // A message that waits for its key is told once, however often it is seen.
-                    if failure.is(Code::NoRoomKey) && !self.remember(id, message.clone()) {
-                        return Ok(());
-                    }
-                    let message_id = message.get("_id");
-                    let data = json!({ "roomId": id, "messageId": message_id, "error": failure });
-                    self.host.emit("undecryptable", data);
-                    Ok(())
-                }
-            }
-        })
-        .await
-    }
-
-    async fn deliver(&self, id: &str, message: &Value, decrypted: Value) -> Result<()> {
-        let message_id = text(message, "_id").unwrap_or_default();
-        // An edited message is another one to handle; the time of the edit tells them apart.
-        let edited = message.get("editedAt").map(Value::to_string).unwrap_or_default();
-        if self.host.claim(format!("message/{message_id}/{edited}"), CLAIM_TTL).await? {
-            self.host.emit("message", decrypted);
-            self.audit("read", json!({ "roomId": id, "messageId": message_id })).await?;
-        }
-        Ok(())
-    }
-
-    /// Tries the messages that came before their key, and lets the outbox go on.
-    pub(super) async fn retry_pending(self: &Arc<Self>, id: &str) {
-        let pending = match self.state().rooms.get_mut(id) {
-            Some(room) => std::mem::take(&mut room.pending),
-            None => return,
-        };
-        for message in pending {
-            let shared = Arc::clone(self);
-            let id = id.to_owned();
-            self.host.spawn(async move {
-                if let Err(failure) = shared.receive(&id, message).await {
-                    shared.trouble(&id, &failure);
-                }
-            });
-        }
-        let shared = Arc::clone(self);
-        let id = id.to_owned();
-        self.host.spawn(async move { shared.flush(&id).await });
-    }
-
-    /// Reads the messages of a room that came since the last round.
-    pub(super) async fn fetch_messages(self: &Arc<Self>, id: &str) -> Result<()> {
-        let name = format!("seen/{id}");
-        let seen = self.load::<Value>(&name).await?;
-        let seen = seen.into_iter().find(|(found, _)| *found == name);
-        let since = match seen.as_ref().and_then(|(_, seen)| text(seen, "lastUpdate")) {
-            Some(since) => since.to_owned(),
-            // History is the application's to ask for: from now on it is told.
-            None => {
-                let now = super::serving::iso(self.host.now());
-                return self.save_seen(&name, &now).await;
-            }
-        };
-        let body = self
-            .host
-            .get("chat.syncMessages", json!({ "roomId": id, "lastUpdate": since }))
-            .await?;
-        let mut updated: Vec<Value> =
-            body.pointer("/result/updated").cloned().map(parse).transpose()?.unwrap_or_default();
-        updated.sort_by_cached_key(|message| text(message, "ts").map(str::to_owned));
-        let latest = updated.iter().filter_map(|message| text(message, "_updatedAt")).max();
-        let latest = latest.map(str::to_owned);
-        for message in updated {
-            self.receive(id, message).await?;
-        }
-        let waiting = match self.state().rooms.get_mut(id) {
-            Some(room) => {
-                room.stale = false;
-                !room.pending.is_empty()
-            }
-            None => false,
-        };
-        match latest {
-            // What waits for a key is read again after a restart, so the mark stays before it.
-            Some(latest) if latest > since && !waiting => self.save_seen(&name, &latest).await,
-            _ => Ok(()),
-        }
-    }
-
-    async fn save_seen(&self, name: &str, last_update: &str) -> Result<()> {
-        let ours = json!({ "lastUpdate": last_update });
-        self.write(name, ours, |theirs: Value, ours| {
-            if text(&theirs, "lastUpdate") > text(&ours, "lastUpdate") { theirs } else { ours }
-        })
-        .await
-        .map(drop)
-    }
-
     /// Decrypts messages that the application brings; each has an outcome of its own.
     pub(super) fn decrypt_all(&self, messages: Vec<Value>) -> Result<Value> {
         self.identity()?;
@@ -334,7 +278,7 @@ impl Shared {
         Ok(outcomes.collect())
     }
 
-    fn decrypt(&self, message: &Value) -> Result<Value> {
+    pub(super) fn decrypt(&self, message: &Value) -> Result<Value> {
         let id = text(message, "rid").unwrap_or_default();
         self.expect_authorized(id)?;
         let not_encrypted =
@@ -500,10 +444,16 @@ impl Shared {
                 Failure::new(Code::Expired, "the message waited too long and was not sent");
             return Some(Outcome::Error(failure));
         }
-        if let Err(failure) = self.expect_authorized(id) {
+        if let Err(failure) = self.expect_authorized(id).and_then(|()| self.expect_member(id)) {
             return Some(Outcome::Error(failure));
         }
         let key = self.expect_usable(id).ok()?;
+        match self.spend(id, &key).await {
+            Err(failure) if failure.is(Code::KeyBudget) => return Some(Outcome::Error(failure)),
+            // The store does not count now.
+            Err(_) => return None,
+            Ok(()) => {}
+        }
         let body = match self.envelope(id, &key, record) {
             Ok(body) => body,
             Err(failure) => return Some(Outcome::Error(failure)),
@@ -552,7 +502,7 @@ impl Shared {
         let mut message = json!({
             "_id": record.id, "rid": id, "t": "e2e", "e2e": "pending",
             "content": self.seal(key, &record.message)?,
-            "e2eMentions": mentions(&record.message),
+            "e2eMentions": self.mentions(&record.message),
         });
         if let (Some(thread), Some(members)) = (&record.message.thread_id, message.as_object_mut())
         {
@@ -574,25 +524,54 @@ impl Shared {
         self.expect_authorized(id)?;
         self.expect_encrypted(id).await?;
         let key = self.expect_usable(id)?;
+        self.spend(id, &key).await?;
         let mut body = json!({
             "roomId": id, "msgId": message_id, "content": self.seal(&key, &message)?,
         });
         if let Some(members) = body.as_object_mut()
             && !(message.mentions.is_empty() && message.channel_mentions.is_empty())
         {
-            members.insert("e2eMentions".to_owned(), mentions(&message));
+            members.insert("e2eMentions".to_owned(), self.mentions(&message));
         }
         self.host.post("chat.update", body).await?;
         self.audit("edited", json!({ "roomId": id, "messageId": message_id })).await?;
         Ok(Value::Null)
     }
 
-    /// Whether something could be sent to the room now; asked before a long upload.
-    pub(super) async fn check_send(self: &Arc<Self>, id: &str) -> Result<Value> {
+    /// Before a file is uploaded: whether it could be announced, and the field `content` that goes
+    /// with it. Servers from 8.5 on take the metadata with the announcement (protocol §5.5).
+    pub(super) async fn prepare_upload(
+        self: &Arc<Self>,
+        id: &str,
+        file: &UploadMetadata,
+    ) -> Result<Value> {
         self.expect_authorized(id)?;
         self.expect_encrypted(id).await?;
-        self.expect_usable(id)?;
-        Ok(Value::Null)
+        self.check_settings().await;
+        if !self.state().settings.files {
+            return Err(Failure::new(
+                Code::Disabled,
+                "the workspace has encrypted files switched off (E2E_Enable_Encrypt_Files)",
+            ));
+        }
+        let key = self.expect_usable(id)?;
+        if self.server_version().await? >= METADATA_WHEN_CONFIRMED {
+            return Ok(json!({}));
+        }
+        let content = self.seal_metadata(id, &key, file).await?;
+        Ok(json!({ "content": content.to_string() }))
+    }
+
+    async fn seal_metadata(
+        self: &Arc<Self>,
+        id: &str,
+        key: &RoomKey,
+        file: &UploadMetadata,
+    ) -> Result<Value> {
+        self.spend(id, key).await?;
+        let text = file.plaintext().to_string();
+        let sealed = key.encrypt_text(&mut **self.rng(), &text)?;
+        json_of(&sealed)
     }
 
     /// Announces a file that was uploaded encrypted (protocol §5.5, step 2). Confirming twice would
@@ -602,10 +581,17 @@ impl Shared {
         self.expect_encrypted(id).await?;
         let key = self.expect_usable(id)?;
         let since = super::serving::iso(self.host.now().saturating_sub(60_000));
+        self.spend(id, &key).await?;
         let content = key.encrypt(&mut **self.rng(), &file.content()?)?;
         let mut body = json!({ "t": "e2e", "msg": "", "content": json_of(&content)? });
         if let (Some(thread), Some(members)) = (&file.thread_id, body.as_object_mut()) {
             members.insert("tmid".to_owned(), json!(thread));
+        }
+        if self.server_version().await? >= METADATA_WHEN_CONFIRMED {
+            let metadata = self.seal_metadata(id, &key, &file.metadata()).await?;
+            if let Some(members) = body.as_object_mut() {
+                members.insert("fileContent".to_owned(), metadata);
+            }
         }
         let path = format!("rooms.mediaConfirm/{id}/{}", file.id);
         let message = match self.host.post_once(&path, body).await {
@@ -630,7 +616,20 @@ impl Shared {
         updated.iter().find(ours).cloned()
     }
 
+    /// The mentions that were asked for, which travel in clear; none where the workspace does not
+    /// want them.
+    fn mentions(&self, message: &OutgoingMessage) -> Value {
+        match self.state().settings.mentions {
+            true => json!({
+                "e2eUserMentions": message.mentions,
+                "e2eChannelMentions": message.channel_mentions,
+            }),
+            false => json!({ "e2eUserMentions": [], "e2eChannelMentions": [] }),
+        }
+    }
+
     async fn expect_encrypted(self: &Arc<Self>, id: &str) -> Result<()> {
+        self.expect_member(id)?;
         let known = self.state().rooms.get(id).and_then(|room| room.document.clone());
         if known.is_none() {
             self.refresh_room(id).await?;
@@ -659,9 +658,18 @@ impl Shared {
 }
 
 impl UploadedFile {
+    fn metadata(&self) -> UploadMetadata {
+        UploadMetadata {
+            name: self.name.clone(),
+            mime_type: self.mime_type.clone(),
+            encryption: self.encryption.clone(),
+            sha256: Some(self.sha256.clone()),
+        }
+    }
+
     /// The message's plaintext: attachment kinds differ by the prefix of some members.
     fn content(&self) -> Result<MessageContent> {
-        let format = self.name.rsplit_once('.').map_or("file", |(_, extension)| extension);
+        let format = extension(&self.name);
         let mut attachment = json!({
             "title": self.name,
             "type": "file",
@@ -672,14 +680,20 @@ impl UploadedFile {
             "hashes": { "sha256": self.sha256 },
         });
         let kind = self.mime_type.split('/').next().unwrap_or_default();
-        let members = match kind {
+        let mut members = match kind {
             "image" | "audio" | "video" => json!({
                 format!("{kind}_url"): self.url,
                 format!("{kind}_type"): self.mime_type,
                 format!("{kind}_size"): self.size,
             }),
-            _ => json!({ "size": self.size, "format": format.to_uppercase() }),
+            _ => json!({ "size": self.size, "format": format }),
         };
+        if let (Some(Dimensions { width, height }), "image", Some(members)) =
+            (&self.dimensions, kind, members.as_object_mut())
+        {
+            let dimensions = json!({ "width": width, "height": height });
+            members.insert("image_dimensions".to_owned(), dimensions);
+        }
         if let (Some(attachment), Value::Object(members)) = (attachment.as_object_mut(), members) {
             attachment.extend(members);
         }
@@ -694,6 +708,14 @@ impl UploadedFile {
     }
 }
 
+/// As Rocket.Chat's web client tells it.
+fn extension(name: &str) -> &str {
+    match name.rsplit_once('.') {
+        Some((stem, extension)) if !stem.is_empty() && !extension.is_empty() => extension,
+        _ => "file",
+    }
+}
+
 fn json_of(content: &EncryptedContent<'_>) -> Result<Value> {
     serde_json::from_str(&content.to_text())
         .map_err(|_| Failure::new(Code::Internal, "the envelope is not JSON"))
@@ -704,22 +726,16 @@ fn content_of(message: &OutgoingMessage) -> Result<MessageContent> {
     Ok(MessageContent::parse(&payload.to_string())?)
 }
 
-fn mentions(message: &OutgoingMessage) -> Value {
-    json!({
-        "e2eUserMentions": message.mentions, "e2eChannelMentions": message.channel_mentions,
-    })
-}
-
 /// No answer, or none for now.
-fn is_passing(failure: &Failure) -> bool {
+pub(super) fn is_passing(failure: &Failure) -> bool {
     failure.status.is_none_or(|status| status == 429 || status >= 500)
 }
 
 /// `t` alone tells (protocol §4.1).
-fn is_encrypted(message: &Value) -> bool {
+pub(super) fn is_encrypted(message: &Value) -> bool {
     matches!(text(message, "t"), Some("e2e" | "message_pinned_e2e"))
 }
 
-fn text<'a>(value: &'a Value, member: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(value: &'a Value, member: &str) -> Option<&'a str> {
     value.get(member)?.as_str()
 }

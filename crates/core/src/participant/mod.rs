@@ -9,16 +9,28 @@
 //! | `account` | the user's key pair: found, made, published (protocol §2.3, §10) |
 //! | `rooms` | room keys: suggested, accepted, created, reset, waited for (§3) |
 //! | `serving` | keys for members who wait (§3.2), and whom to trust with them |
-//! | `messages` | messages in and out, the outbox |
+//! | `incoming` | messages that come in: claimed, told, acknowledged |
+//! | `messages` | messages out, the outbox |
+//! | `quotes` | messages that others refer to |
+//! | `budget` | how many messages each key has encrypted |
+//! | `settings` | what the workspace has switched on |
+//! | `audit` | the audit trail |
 //! | `store` | sealed records |
 //! | `host` | effects, answers, and what runs the flows |
 
 mod account;
+mod audit;
+mod budget;
 mod host;
+mod incoming;
 mod messages;
+mod quotes;
 mod rooms;
 mod serving;
+mod settings;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -27,6 +39,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand_core::CryptoRng;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -34,8 +47,9 @@ use crate::error::Code;
 use crate::identity::Identity;
 use crate::vault::Vault;
 
-pub use host::{Change, Effect, Failure, Input, Outcome, Request};
-pub use messages::{OutgoingMessage, UploadedFile, WorkspaceEvent};
+pub use audit::AuditFilter;
+pub use host::{Change, Claim, Effect, Failure, Input, Outcome, Request};
+pub use messages::{OutgoingMessage, UploadMetadata, UploadedFile, WorkspaceEvent};
 
 use host::{Executor, Host, Result};
 
@@ -82,8 +96,17 @@ impl fmt::Debug for Options {
 pub enum Rooms {
     /// These.
     Listed(Vec<String>),
-    /// The text `all`: every encrypted room that the account is in.
-    All(String),
+    /// Every encrypted room that the account is in.
+    All(All),
+}
+
+/// The text `all`, and no other: the id of one room must not be taken for it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum All {
+    /// `all`.
+    All,
 }
 
 fn yes() -> bool {
@@ -116,12 +139,13 @@ pub enum Command {
     RevokeIdentity,
     ExportKeys { passphrase: Zeroizing<String> },
     ImportKeys { bundle: String, passphrase: Zeroizing<String> },
-    CheckSend { room_id: String },
+    PrepareUpload { room_id: String, file: UploadMetadata },
+    ResolveQuotes { document: Value },
     Announce { room_id: String, file: UploadedFile },
     Fingerprint { user_id: Option<String> },
     Pin { user_id: String, fingerprint: String },
     Pins,
-    AuditTrail,
+    AuditTrail { filter: AuditFilter },
 }
 
 impl fmt::Debug for Command {
@@ -146,6 +170,12 @@ struct State {
     pins: BTreeMap<String, serving::Pin>,
     versions: store::Versions,
     cursors: rooms::Cursors,
+    known: incoming::Known,
+    settings: settings::Settings,
+    /// By room and key id.
+    budgets: BTreeMap<String, budget::Budget>,
+    /// Lines of the audit trail that were made, to keep their order.
+    audited: u32,
     /// The server's version, once it was asked for.
     version: Option<(u32, u32)>,
     /// What only one flow may do at a time.
@@ -164,11 +194,12 @@ impl Shared {
     fn identity(&self) -> Result<Arc<Identity>> {
         let state = self.state();
         state.account.expect_not_revoked()?;
-        state.account.identity().ok_or_else(|| {
-            Failure::new(
+        state.account.identity().ok_or_else(|| match state.settings.enabled {
+            true => Failure::new(
                 Code::InvalidArgument,
                 "the participant has no identity yet: open it first",
-            )
+            ),
+            false => settings::disabled(),
         })
     }
 
@@ -179,26 +210,26 @@ impl Shared {
         self.state().busy.remove(&what);
         result
     }
+}
 
-    /// A line of the audit trail: who did what with which room, never content.
-    async fn audit(&self, action: &str, details: Value) -> Result<()> {
-        let mut salt = [0; 8];
-        self.rng().fill_bytes(&mut salt);
-        let now = self.host.now();
-        // Names sort by time, and no two processes choose the same one.
-        let name = format!("audit/{now:015}-{}", hex::encode(salt));
-        let line = json!({
-            "ts": now, "appId": self.options.app_id, "action": action, "details": details,
-        });
-        self.write(&name, line, |_, ours| ours).await.map(drop)
-    }
+/// What an input is, where the rest of it cannot be read. Not an enum with members: those are
+/// read whole before their tag is looked at, however deep they nest.
+#[derive(Deserialize)]
+struct InputHead {
+    input: InputKind,
+    id: Option<u64>,
+}
 
-    /// The audit trail, oldest first.
-    async fn audit_trail(&self) -> Result<Value> {
-        let mut lines = self.load::<Value>("audit/").await?;
-        lines.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Ok(lines.into_iter().map(|(_, line)| line).collect())
-    }
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum InputKind {
+    Command,
+    Answer,
+    Event,
+}
+
+fn unknown_form() -> Failure {
+    Failure::new(Code::Workspace, "what the server sent is not of the known form")
 }
 
 /// A participant of one account. See the module's documentation.
@@ -234,17 +265,55 @@ impl Participant {
         Ok(Self::new(vault, options, rng))
     }
 
-    /// [`Participant::step`] with inputs and effects as JSON text of lists.
+    /// [`Participant::step`] with inputs and effects as JSON text of lists. An input of no known
+    /// form fails alone: a command ends with [`Code::InvalidArgument`], the effect whose answer it
+    /// was with [`Code::Workspace`], an event is told as an error.
     ///
     /// # Errors
-    /// [`ParticipantError::Inputs`]: none of the inputs was taken.
+    /// [`ParticipantError::Inputs`]: this is no list of inputs, and none was taken.
     pub fn step_text(
         &mut self,
         now: u64,
         inputs: &str,
     ) -> std::result::Result<String, ParticipantError> {
-        let inputs = crate::ejson::from_str(inputs).map_err(|_| ParticipantError::Inputs)?;
+        let inputs = match crate::ejson::from_str(inputs) {
+            Ok(inputs) => inputs,
+            Err(_) => self.readable(inputs)?,
+        };
         serde_json::to_string(&self.step(now, inputs)).map_err(|_| ParticipantError::Inputs)
+    }
+
+    /// The inputs that can be read; the others have failed.
+    fn readable(&self, inputs: &str) -> std::result::Result<Vec<Input>, ParticipantError> {
+        let texts: Vec<&RawValue> =
+            serde_json::from_str(inputs).map_err(|_| ParticipantError::Inputs)?;
+        let mut readable = Vec::with_capacity(texts.len());
+        for text in texts {
+            if let Ok(input) = crate::ejson::from_str(text.get()) {
+                readable.push(input);
+                continue;
+            }
+            let InputHead { input, id } =
+                serde_json::from_str(text.get()).map_err(|_| ParticipantError::Inputs)?;
+            let host = &self.executor.host;
+            match (input, id) {
+                (InputKind::Command, Some(id)) => host.done(
+                    id,
+                    Outcome::Error(Failure::new(
+                        Code::InvalidArgument,
+                        "an argument is missing or of a wrong type",
+                    )),
+                ),
+                (InputKind::Answer, Some(id)) => {
+                    readable.push(Input::Answer { id, outcome: Outcome::Error(unknown_form()) });
+                }
+                (InputKind::Event, _) => {
+                    host.emit("error", json!({ "roomId": "", "error": unknown_form() }));
+                }
+                (_, None) => return Err(ParticipantError::Inputs),
+            }
+        }
+        Ok(readable)
     }
 
     /// Takes what came, at `now` milliseconds since 1970, and returns what is to be done.
@@ -306,18 +375,33 @@ impl Shared {
             Command::ImportKeys { bundle, passphrase } => {
                 self.import_keys(&bundle, &passphrase).await
             }
-            Command::CheckSend { room_id } => self.check_send(&room_id).await,
+            Command::PrepareUpload { room_id, file } => self.prepare_upload(&room_id, &file).await,
+            Command::ResolveQuotes { document } => self.resolve_quotes(&document).await,
             Command::Announce { room_id, file } => self.announce(&room_id, file).await,
             Command::RevokeIdentity => self.revoke().await,
             Command::Fingerprint { user_id } => self.fingerprint(user_id.as_deref()).await,
             Command::Pin { user_id, fingerprint } => self.pin(&user_id, &fingerprint).await,
-            Command::AuditTrail => self.audit_trail().await,
-            Command::Pins => Ok(json!(self.state().pins)),
+            Command::AuditTrail { filter } => self.audit_trail(&filter).await,
+            Command::Pins => Ok(self.pins()),
         }
     }
 }
 
-/// Server time in a document: ISO text over REST, EJSON over DDP.
+/// Server time in a document, in milliseconds since 1970: ISO text over REST, EJSON over DDP.
+fn millis_of(value: Option<&Value>) -> Option<u64> {
+    use time::OffsetDateTime;
+    use time::format_description::well_known::Rfc3339;
+    let value = value?;
+    match value.as_str() {
+        Some(text) => {
+            let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+            u64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
+        }
+        None => value.get("$date")?.as_u64(),
+    }
+}
+
+/// Server time in a document of the REST API, as it came.
 fn time_of(value: Option<&Value>) -> Option<String> {
     value?.as_str().map(str::to_owned)
 }

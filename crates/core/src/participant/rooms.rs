@@ -1,6 +1,6 @@
 //! Room keys: suggested, accepted, created, reset, waited for (protocol §3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::host::{Failure, Result};
+use super::account::Unwrapped;
+use super::host::{Failure, Flow, Result};
 use super::store::parse;
 use super::{Rooms, Shared, time_of};
 use crate::error::Code;
@@ -35,15 +36,27 @@ pub(super) struct Room {
     /// Messages that came before their key.
     pub(super) pending: Vec<Value>,
     pub(super) outbox: Vec<super::messages::Waiting>,
+    pub(super) incoming: super::incoming::Incoming,
     /// Whether there may be messages that were not read yet.
     pub(super) stale: bool,
     asked: u64,
     /// The room's key id when old keys were last asked for.
     old_keys_of: Option<Option<String>>,
     /// The wrapped key that was opened last: opening is slow, and rounds are many.
-    opened: Option<String>,
+    opened: Option<Opened>,
+    /// Whether the account has left the room.
+    left: bool,
+    /// The room's key id for which the server is known to keep another key of ours.
+    stuck: Option<String>,
     /// The id of the key for which the server was asked who lacks it.
     pub(super) served: Option<String>,
+}
+
+/// The account's own wrapped key, as it was opened.
+struct Opened {
+    wrapped: String,
+    /// Whether the account's present pair opens it.
+    by_present: bool,
 }
 
 /// What is kept of a room: `room/<id>`.
@@ -103,6 +116,9 @@ pub(super) struct Subscription {
     suggested: Option<String>,
     #[serde(default)]
     old_room_keys: Option<Vec<OldKey>>,
+    /// Offered together with a suggestion. Only `subscriptions.getOne` has them.
+    #[serde(default)]
+    suggested_old_room_keys: Option<Vec<OldKey>>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -151,7 +167,19 @@ impl Room {
     fn contradicts(&self, key: &RoomKey) -> bool {
         let ours =
             self.subscription.as_ref().is_some_and(|subscription| subscription.key.is_some());
-        self.ring.has_id(key.id()) && !self.holds(key) && (key.id().identifies() || ours)
+        self.ring.has_own_id(key.id()) && !self.holds(key) && (key.id().identifies() || ours)
+    }
+
+    fn made_here(&self, key: &RoomKey) -> bool {
+        let made = |held: &Held| matches!(held.source.as_str(), "created" | "reset");
+        self.record.keys.iter().any(|held| made(held) && *held.jwk == key.jwk())
+    }
+
+    fn leave_if(&mut self, gone: impl FnOnce(&Subscription) -> bool) {
+        if self.subscription.as_ref().is_some_and(gone) {
+            self.subscription = None;
+            self.left = true;
+        }
     }
 }
 
@@ -203,6 +231,7 @@ impl Shared {
             }
             if authorized {
                 room.record.authorized = true;
+                room.stale = true;
             } else {
                 room.record = Record::default();
                 room.ring = KeyRing::new();
@@ -253,14 +282,15 @@ impl Shared {
 
     /// One full round: keys, rooms, suggestions, waiting members, outbox, messages.
     pub(super) async fn sync(self: &Arc<Self>) -> Result<Value> {
-        self.identity()?;
+        self.state().account.expect_not_revoked()?;
         self.alone("sync".to_owned(), async {
-            self.fetch_lists().await?;
-            for id in self.authorized_rooms() {
-                if let Err(failure) = self.settle_room(&id).await {
-                    self.trouble(&id, &failure);
-                }
+            if !self.check_settings().await {
+                return Ok(Value::Null);
             }
+            self.check_unsettled().await?;
+            self.identity()?;
+            self.fetch_lists().await?;
+            self.settle_rooms().await;
             if self.options.distribute_keys
                 && let Err(failure) = self.distribute(None).await
             {
@@ -297,6 +327,9 @@ impl Shared {
         };
         let lists: Lists = parse(self.host.get("subscriptions.get", since(&subscriptions)).await?)?;
         let latest = latest(&lists.update);
+        if subscriptions.is_none() {
+            self.see_all(&lists.update);
+        }
         for document in lists.update {
             self.see_subscription(&document);
         }
@@ -350,13 +383,39 @@ impl Shared {
                     room.subscription.take().and_then(|known| known.old_room_keys);
             }
             room.subscription = Some(subscription);
+            room.left = false;
         }
     }
 
-    /// The account has left the room.
-    pub(super) fn see_left(&self, id: &str) {
+    /// The account has left the room. Its next subscription there has another id, and this may be
+    /// told late.
+    pub(super) fn see_left(&self, id: &str, removed: &Value) {
         if let Some(room) = self.state().rooms.get_mut(id) {
-            room.subscription = None;
+            room.leave_if(|known| removed.get("_id").and_then(Value::as_str) == Some(&known.id));
+        }
+    }
+
+    /// Takes the list of all subscriptions: the account is in no other room.
+    fn see_all(&self, documents: &[Value]) {
+        let listed: HashSet<&str> = documents
+            .iter()
+            .filter_map(|document| document.get("rid").and_then(Value::as_str))
+            .collect();
+        for (id, room) in &mut self.state().rooms {
+            if !listed.contains(id.as_str()) {
+                room.subscription = None;
+                room.left = true;
+            }
+        }
+    }
+
+    /// Refuses what needs a member, where the account has left the room.
+    pub(super) fn expect_member(&self, id: &str) -> Result<()> {
+        match self.state().rooms.get(id) {
+            Some(room) if room.left => {
+                Err(Failure::new(Code::NotAMember, "the account is not in the room any more"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -370,13 +429,12 @@ impl Shared {
 
     /// Forgets subscriptions that are gone: the account has left these rooms.
     fn see_removed(&self, removed: &[Value]) {
-        let gone = |subscription: &mut Subscription| {
-            removed.iter().any(|document| {
-                document.get("_id").and_then(Value::as_str) == Some(&subscription.id)
-            })
-        };
+        let removed: HashSet<&str> = removed
+            .iter()
+            .filter_map(|document| document.get("_id").and_then(Value::as_str))
+            .collect();
         for room in self.state().rooms.values_mut() {
-            room.subscription.take_if(gone);
+            room.leave_if(|subscription| removed.contains(subscription.id.as_str()));
         }
     }
 
@@ -394,19 +452,39 @@ impl Shared {
     }
 
     /// After the identity changed: what the server has is wrapped for the one before.
-    pub(super) async fn rewrap_rooms(self: &Arc<Self>) {
+    pub(super) fn forget_opened(&self) {
         for room in self.state().rooms.values_mut() {
-            if let Some(subscription) = &mut room.subscription {
-                subscription.key = None;
-            }
             room.opened = None;
             room.asked = 0;
         }
+    }
+
+    /// Brings the keys of every authorised room in order.
+    pub(super) async fn settle_rooms(self: &Arc<Self>) {
         for id in self.authorized_rooms() {
             if let Err(failure) = self.settle_room(&id).await {
                 self.trouble(&id, &failure);
             }
         }
+    }
+
+    /// [`Shared::settle_rooms`] as a flow of its own. Boxed: it is begun from within itself.
+    pub(super) fn settle_rooms_later(self: Arc<Self>) -> Flow {
+        Box::pin(async move { self.settle_rooms().await })
+    }
+
+    /// Reads what the server has for the authorised rooms, and takes all keys that are in it.
+    pub(super) async fn read_rooms(self: &Arc<Self>) -> Result<()> {
+        self.alone("sync".to_owned(), self.fetch_lists()).await?;
+        for id in self.authorized_rooms() {
+            match self.settle_room(&id).await {
+                // Nothing was read: later, perhaps.
+                Err(failure) if failure.is_passing() => return Err(failure),
+                Err(failure) => self.trouble(&id, &failure),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Seals every room key that is held with a passphrase, to be kept or carried elsewhere.
@@ -463,7 +541,7 @@ impl Shared {
             for held in &record.keys {
                 let key = Arc::new(RoomKey::from_jwk(&held.jwk, held.id.parse()?)?);
                 if !self.state().rooms.get(&id).is_some_and(|room| room.holds(&key)) {
-                    self.hold(&id, &key, held.recorded_id.parse()?, "imported")?;
+                    self.hold(&id, &key, held.recorded_id.parse()?, "imported");
                     taken += 1;
                 }
             }
@@ -481,6 +559,12 @@ impl Shared {
 
     async fn settle_room_alone(self: &Arc<Self>, id: &str) -> Result<()> {
         let identity = self.identity()?;
+        if self.expect_member(id).is_err() {
+            // What waits to be sent there is told as failed.
+            let (shared, id) = (Arc::clone(self), id.to_owned());
+            self.host.spawn(async move { shared.flush(&id).await });
+            return Ok(());
+        }
         let Some((document, subscription)) = self.known(id) else { return Ok(()) };
         if !document.is_encrypted() {
             return Ok(());
@@ -492,17 +576,18 @@ impl Shared {
             // What was told may be old by now, and a key that was reset meanwhile, once accepted,
             // would keep the new one from us: the server serves nobody who has any key.
             self.refresh_room(id).await?;
-            if let Some((document, Subscription { suggested: Some(suggested), .. })) =
-                self.known(id)
+            if let Some((document, subscription)) = self.known(id)
+                && let Some(suggested) = &subscription.suggested
             {
-                self.consider(id, &identity, &suggested, &document).await?;
+                let old = subscription.suggested_old_room_keys.as_deref().unwrap_or_default();
+                self.consider(id, suggested, old, &document).await?;
             }
         }
         let Some((document, subscription)) = self.known(id) else { return Ok(()) };
         if let Some(wrapped) = &subscription.key {
-            self.take_own(id, &identity, wrapped, &document);
+            self.take_own(id, wrapped, &document).await?;
         }
-        self.take_old(id, &identity, subscription.old_room_keys.as_deref().unwrap_or_default());
+        self.take_old(id, subscription.old_room_keys.as_deref().unwrap_or_default());
         self.state().rooms.entry(id.to_owned()).or_default().settle_current(&document);
         let after = self.key_ids(id);
         if after != before {
@@ -512,7 +597,7 @@ impl Shared {
         }
         let usable = self.state().rooms.get(id).and_then(Room::usable_key);
         match usable {
-            Some(key) => self.hand_in(id, &identity, &key, subscription.key.as_deref()).await,
+            Some(key) => self.hand_in(id, &identity, &key).await,
             None if document.e2e_key_id.is_none() => self.create(id).await,
             None => self.ask(id).await,
         }
@@ -526,57 +611,55 @@ impl Shared {
     }
 
     /// Gives the server our own wrapped key where it lacks it, as after a crash while the key was
-    /// created, so that another replica finds it.
-    async fn hand_in(
-        &self,
-        id: &str,
-        identity: &Identity,
-        key: &RoomKey,
-        stored: Option<&str>,
-    ) -> Result<()> {
-        if stored.is_some_and(|stored| stored.starts_with(key.id().as_str())) {
-            return Ok(());
-        }
-        // Only what was made here can be unknown to the server: a key that it gave and lacks now
-        // was retired by a reset, and handed in again would keep the new one from us for good.
-        if !self.made_here(id, key) {
+    /// created, or has one that the account's present pair does not open, or a stale one: so that
+    /// another replica finds it.
+    async fn hand_in(&self, id: &str, identity: &Identity, key: &RoomKey) -> Result<()> {
+        if !self.is_wanting(id, key) {
             return Ok(());
         }
         self.refresh_room(id).await?;
-        if !self.names(id, key) || self.retired(id, key) {
+        if !self.names(id, key) || self.retired(id, key) || !self.is_wanting(id, key) {
             return Ok(());
         }
         let wrapped = key.wrap_for(&mut **self.rng(), identity.public_key())?;
         let body = json!({ "uid": self.options.user_id, "rid": id, "key": wrapped });
         self.host.post("e2e.updateGroupKey", body).await?;
-        if let Some(subscription) =
-            self.state().rooms.get_mut(id).and_then(|room| room.subscription.as_mut())
-        {
-            subscription.key = Some(wrapped);
+        if let Some(room) = self.state().rooms.get_mut(id) {
+            room.opened = Some(Opened { wrapped: wrapped.clone(), by_present: true });
+            if let Some(subscription) = &mut room.subscription {
+                subscription.key = Some(wrapped);
+            }
         }
         Ok(())
+    }
+
+    /// Whether the server is to be given our wrapped key.
+    fn is_wanting(&self, id: &str, key: &RoomKey) -> bool {
+        let state = self.state();
+        let Some(room) = state.rooms.get(id) else { return false };
+        match room.subscription.as_ref().and_then(|subscription| subscription.key.as_deref()) {
+            // Only what was made here can be unknown to the server: a key that it gave and lacks
+            // now was retired by a reset, and handed in again would keep the new one from us for
+            // good.
+            None => room.made_here(key),
+            Some(stored) => room.opened.as_ref().is_some_and(|opened| {
+                let fits = opened.by_present && stored.starts_with(key.id().as_str());
+                opened.wrapped == stored && !fits
+            }),
+        }
     }
 
     /// Servers of 7.x leave old keys out of their lists: they are read once for each key id.
     async fn fetch_old_keys(&self, id: &str, document: &Document) -> Result<()> {
-        let due = {
-            let mut state = self.state();
-            let room = state.rooms.entry(id.to_owned()).or_default();
-            let due = room.old_keys_of.as_ref() != Some(&document.e2e_key_id);
-            room.old_keys_of = Some(document.e2e_key_id.clone());
-            due
-        };
-        if due && document.e2e_key_id.is_some() && self.server_version().await? < (8, 0) {
+        let of = Some(document.e2e_key_id.clone());
+        if self.state().rooms.get(id).is_some_and(|room| room.old_keys_of == of) {
+            return Ok(());
+        }
+        if document.e2e_key_id.is_some() && self.server_version().await? < (8, 0) {
             self.refresh_room(id).await?;
         }
+        self.state().rooms.entry(id.to_owned()).or_default().old_keys_of = of;
         Ok(())
-    }
-
-    fn made_here(&self, id: &str, key: &RoomKey) -> bool {
-        self.state().rooms.get(id).is_some_and(|room| {
-            let made = |held: &Held| matches!(held.source.as_str(), "created" | "reset");
-            room.record.keys.iter().any(|held| made(held) && *held.jwk == key.jwk())
-        })
     }
 
     /// Whether a reset has put the key among the old ones already: for a moment the room still
@@ -604,20 +687,34 @@ impl Shared {
     /// Decrypts and checks a suggestion before it is accepted (design §7): its id must be the
     /// room's, and where that id is held already, the bytes must be equal.
     async fn consider(
-        &self,
+        self: &Arc<Self>,
         id: &str,
-        identity: &Identity,
         suggested: &str,
+        old: &[OldKey],
         document: &Document,
     ) -> Result<()> {
-        let key = identity.unwrap_room_key(&mut **self.rng(), suggested).map(Arc::new);
-        let genuine = key.as_ref().is_ok_and(|key| {
+        let key = match self.unwrap(suggested) {
+            Ok(unwrapped) => Some(unwrapped.key),
+            // Perhaps it was wrapped for a pair that another replica has made.
+            Err(_) if !self.check_identity().await? => return Ok(()),
+            Err(_) => self.unwrap(suggested).ok().map(|unwrapped| unwrapped.key),
+        };
+        let key = key.map(Arc::new).filter(|key| {
             let named = document.e2e_key_id.as_deref();
             named.is_none_or(|named| named == key.id().as_str())
                 && !self.state().rooms.get(id).is_some_and(|room| room.contradicts(key))
         });
-        let route =
-            if genuine { "e2e.acceptSuggestedGroupKey" } else { "e2e.rejectSuggestedGroupKey" };
+        let route = match &key {
+            Some(key) => {
+                self.hold(id, key, key.id().clone(), "accepted");
+                // The server drops them where the subscription has old keys already (protocol
+                // §2.3), so they are taken, and kept, before it is told.
+                self.take_old(id, old);
+                self.save_room(id).await?;
+                "e2e.acceptSuggestedGroupKey"
+            }
+            None => "e2e.rejectSuggestedGroupKey",
+        };
         match self.host.post(route, json!({ "rid": id })).await {
             // Somebody else, or an earlier attempt whose answer was lost, has answered it.
             Err(failure) if !failure.is_workspace("error-no-suggested-key-available") => {
@@ -631,25 +728,40 @@ impl Shared {
             subscription.suggested = None;
         }
         match key {
-            Ok(key) if genuine => {
-                self.hold(id, &key, key.id().clone(), "accepted")?;
+            Some(key) => {
                 self.audit("keyAccepted", json!({ "roomId": id, "keyId": key.id().as_str() }))
                     .await?;
                 self.refresh_room(id).await
             }
-            _ => self.audit("keyRejected", json!({ "roomId": id })).await,
+            None => self.audit("keyRejected", json!({ "roomId": id })).await,
         }
     }
 
-    /// Opens the account's own wrapped key. One that does not open was made for an earlier
-    /// identity, and is as good as none.
-    fn take_own(&self, id: &str, identity: &Identity, wrapped: &str, document: &Document) {
-        let opened =
-            self.state().rooms.get_mut(id).and_then(|r| r.opened.replace(wrapped.to_owned()));
-        if opened.as_deref() == Some(wrapped) {
-            return;
+    /// Opens the account's own wrapped key. One that does not open was made for a pair that is
+    /// lost, and is as good as none.
+    async fn take_own(
+        self: &Arc<Self>,
+        id: &str,
+        wrapped: &str,
+        document: &Document,
+    ) -> Result<()> {
+        let is_known = |room: &Room| room.opened.as_ref().is_some_and(|o| o.wrapped == wrapped);
+        if self.state().rooms.get(id).is_some_and(is_known) {
+            return Ok(());
         }
-        let Ok(key) = identity.unwrap_room_key(&mut **self.rng(), wrapped) else { return };
+        let mut unwrapped = self.unwrap(wrapped);
+        if !unwrapped.as_ref().is_ok_and(|unwrapped| unwrapped.by_present) {
+            // Perhaps it was wrapped for a pair that another replica has made.
+            if !self.check_identity().await? {
+                return Ok(());
+            }
+            unwrapped = self.unwrap(wrapped);
+        }
+        let by_present = unwrapped.as_ref().is_ok_and(|unwrapped| unwrapped.by_present);
+        if let Some(room) = self.state().rooms.get_mut(id) {
+            room.opened = Some(Opened { wrapped: wrapped.to_owned(), by_present });
+        }
+        let Ok(Unwrapped { key, .. }) = unwrapped else { return Ok(()) };
         let named = document.e2e_key_id.as_deref();
         let source = match named.is_none_or(|named| named == key.id().as_str()) {
             true => "subscription",
@@ -657,12 +769,14 @@ impl Shared {
         };
         let forged = self.state().rooms.get(id).is_some_and(|room| room.contradicts(&key));
         if !forged {
-            let key = Arc::new(key);
-            let _kept = self.hold(id, &key, key.id().clone(), source);
+            let recorded_id = key.id().clone();
+            self.hold(id, &Arc::new(key), recorded_id, source);
         }
+        Ok(())
     }
 
-    fn take_old(&self, id: &str, identity: &Identity, old: &[OldKey]) {
+    /// Takes old keys, as far as they open: nobody vouches for them.
+    fn take_old(&self, id: &str, old: &[OldKey]) {
         for OldKey { id: recorded_id, key } in old {
             let known = self.state().rooms.get(id).is_some_and(|room| {
                 let held =
@@ -673,14 +787,19 @@ impl Shared {
                 continue;
             }
             let Ok(recorded_id) = KeyId::from_str(recorded_id) else { continue };
-            if let Ok(key) = identity.unwrap_room_key(&mut **self.rng(), key) {
-                let _kept = self.hold(id, &Arc::new(key), recorded_id, "old");
+            let Ok(Unwrapped { key, .. }) = self.unwrap(key) else { continue };
+            // Another key of an id that identifies one was made up by somebody.
+            let forged = self.state().rooms.get(id).is_some_and(|room| {
+                key.id().identifies() && room.ring.has_own_id(key.id()) && !room.holds(&key)
+            });
+            if !forged {
+                self.hold(id, &Arc::new(key), recorded_id, "old");
             }
         }
     }
 
     /// Keeps a key in memory; the caller saves the room.
-    fn hold(&self, id: &str, key: &Arc<RoomKey>, recorded_id: KeyId, source: &str) -> Result<()> {
+    fn hold(&self, id: &str, key: &Arc<RoomKey>, recorded_id: KeyId, source: &str) {
         let since = self.host.now();
         let mut state = self.state();
         let room = state.rooms.entry(id.to_owned()).or_default();
@@ -694,7 +813,6 @@ impl Shared {
             });
             room.ring.insert_old(recorded_id, Arc::clone(key));
         }
-        Ok(())
     }
 
     /// Drops a key of ours that lost the race: nothing was encrypted under it.
@@ -712,7 +830,7 @@ impl Shared {
         let key = self.new_key().await?;
         let wrapped = key.wrap_for(&mut **self.rng(), identity.public_key())?;
         // Kept before it is published, or a lost answer would lose the room's key.
-        self.hold(id, &key, key.id().clone(), "created")?;
+        self.hold(id, &key, key.id().clone(), "created");
         self.save_room(id).await?;
         let body = json!({ "rid": id, "keyID": key.id().as_str() });
         match self.host.post("e2e.setRoomKeyID", body).await {
@@ -770,7 +888,7 @@ impl Shared {
     }
 
     /// Major and minor version of the server; asked once. One that hides it is taken as current.
-    async fn server_version(&self) -> Result<(u32, u32)> {
+    pub(super) async fn server_version(&self) -> Result<(u32, u32)> {
         if let Some(version) = self.state().version {
             return Ok(version);
         }
@@ -799,8 +917,55 @@ impl Shared {
         };
         if due {
             self.send_request(id).await;
+            self.queue_up(id).await?;
         }
         Ok(())
+    }
+
+    /// The server serves nobody who has any key, also where that is not the room's any more or
+    /// does not open (protocol §2.3), and it has no way to give a key back. It queues whoever
+    /// rejects a suggestion: so one is made and rejected, once for each key of the room, and
+    /// holders that have seen our public key serve us from the queue. For others, only a reset of
+    /// the room's key helps; the application is told.
+    async fn queue_up(&self, id: &str) -> Result<()> {
+        let Some(named) = self.stuck_at(id) else { return Ok(()) };
+        self.refresh_room(id).await?;
+        let stored = self.known(id).and_then(|(_, subscription)| subscription.key);
+        let Some(stored) = stored.filter(|_| self.stuck_at(id).as_ref() == Some(&named)) else {
+            return Ok(());
+        };
+        let ours = json!([{ "_id": self.options.user_id, "key": stored }]);
+        let body = json!({ "usersSuggestedGroupKeys": { id: ours } });
+        self.host.post("e2e.provideUsersSuggestedGroupKeys", body).await?;
+        match self.host.post("e2e.rejectSuggestedGroupKey", json!({ "rid": id })).await {
+            Err(failure) if !failure.is_workspace("error-no-suggested-key-available") => {
+                return Err(failure);
+            }
+            _ => {}
+        }
+        if let Some(room) = self.state().rooms.get_mut(id) {
+            room.stuck = Some(named);
+        }
+        let failure = Failure::new(
+            Code::NoRoomKey,
+            "the server has a key of this room for the account that is not the present one, or does \
+             not open: until somebody serves it from the queue or resets the room's key, nothing \
+             can be sent",
+        );
+        self.trouble(id, &failure);
+        Ok(())
+    }
+
+    /// The id of the room's key, where the server has a key for the account that is of no use and
+    /// that was not yet made known.
+    fn stuck_at(&self, id: &str) -> Option<String> {
+        let state = self.state();
+        let room = state.rooms.get(id)?;
+        let named = room.document.as_ref()?.e2e_key_id.clone()?;
+        let stored = room.subscription.as_ref()?.key.as_ref()?;
+        let examined = room.opened.as_ref().is_some_and(|opened| opened.wrapped == *stored);
+        let stuck = examined && room.usable_key().is_none() && room.stuck.as_ref() != Some(&named);
+        stuck.then_some(named)
     }
 
     /// Neither way is there on every server, and none is needed where the queue works.
@@ -835,10 +1000,12 @@ impl Shared {
             let identity = self.identity()?;
             let key = self.new_key().await?;
             let wrapped = key.wrap_for(&mut **self.rng(), identity.public_key())?;
-            self.hold(id, &key, key.id().clone(), "reset")?;
+            self.hold(id, &key, key.id().clone(), "reset");
             self.save_room(id).await?;
             let body = json!({ "rid": id, "e2eKey": wrapped, "e2eKeyId": key.id().as_str() });
-            let answered = self.host.post("e2e.resetRoomKey", body).await;
+            // Repeated, it would put the new key among the old ones: without an answer, what the
+            // room names tells what came of it.
+            let answered = self.host.post_once("e2e.resetRoomKey", body).await;
             self.refresh_room(id).await?;
             if !self.names(id, &key) {
                 return match answered {
@@ -876,6 +1043,7 @@ impl Shared {
                 "keyId": held.id,
                 "source": held.source,
                 "since": held.since,
+                "messages": super::budget::spent(&state, id, &held.id),
                 "current": current.as_ref().is_some_and(|key| key.id().as_str() == held.id),
             })
         });

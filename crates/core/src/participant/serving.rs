@@ -1,5 +1,6 @@
 //! Keys for members who wait (protocol §3.2), and whom to trust with them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,9 @@ pub(super) struct Pin {
     /// A fingerprint that was seen since and is not trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     changed: Option<String>,
+    /// The key itself, once it was seen: the server names it only while its owner has no room key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    public_key: Option<String>,
 }
 
 /// A member who waits for keys.
@@ -77,7 +81,7 @@ impl Shared {
                     .get("e2e.fetchUsersWaitingForGroupKey", json!({ "roomIds": batch }))
                     .await?,
             )?;
-            let mut keys = Map::new();
+            let (mut keys, mut found) = (Map::new(), BTreeMap::new());
             for (id, users) in lists.users.unwrap_or_default() {
                 let waiting = users.as_array().into_iter().flatten().filter_map(|user| {
                     Some(Waiting {
@@ -87,10 +91,15 @@ impl Shared {
                 });
                 // A server may name rooms that were not asked for: those are not given away.
                 if batch.contains(&id) {
-                    let wrapped = self.wrap_for_all(&id, waiting.collect()).await?;
-                    if !wrapped.is_empty() {
-                        keys.insert(id, Value::Array(wrapped));
-                    }
+                    found.insert(id, waiting.collect());
+                }
+            }
+            for id in batch {
+                let mut waiting: Vec<Waiting> = found.remove(id).unwrap_or_default();
+                waiting.extend(self.queued_besides(id, &waiting));
+                let wrapped = self.wrap_for_all(id, waiting).await?;
+                if !wrapped.is_empty() {
+                    keys.insert(id.clone(), Value::Array(wrapped));
                 }
             }
             served += self.provide(keys).await?;
@@ -101,6 +110,20 @@ impl Shared {
             }
         }
         Ok(json!({ "served": served }))
+    }
+
+    /// Members in a room's queue whom the server does not list as waiting, as far as their public
+    /// keys were seen: it lists nobody who has any key, also where that is not the room's any more.
+    fn queued_besides(&self, id: &str, listed: &[Waiting]) -> Vec<Waiting> {
+        let state = self.state();
+        let document = state.rooms.get(id).and_then(|room| room.document.as_ref());
+        let queue = document.and_then(|document| document.waiting.as_deref()).unwrap_or_default();
+        let others = queue.iter().filter(|user| !listed.iter().any(|l| l.id == user.user_id));
+        let known = others.filter_map(|user| {
+            let public_key = state.pins.get(&user.user_id)?.public_key.clone()?;
+            Some(Waiting { id: user.user_id.clone(), public_key })
+        });
+        known.collect()
     }
 
     fn rooms_to_serve(&self, room_id: Option<&str>) -> Vec<String> {
@@ -214,7 +237,12 @@ impl Shared {
         let fingerprint = key.fingerprint()?.to_string();
         let pin = self.state().pins.get(user).cloned();
         match pin {
-            Some(pin) if pin.fingerprint == fingerprint => Ok(true),
+            Some(pin) if pin.fingerprint == fingerprint => {
+                if pin.public_key.is_none() {
+                    self.save_pin(user, Pin { public_key: Some(key.to_jwk()), ..pin }).await?;
+                }
+                Ok(true)
+            }
             Some(pin) if pin.changed.as_ref() == Some(&fingerprint) => Ok(false),
             Some(pin) => {
                 self.host.emit(
@@ -225,7 +253,9 @@ impl Shared {
                 Ok(false)
             }
             None => {
-                self.save_pin(user, Pin { fingerprint, verified: false, changed: None }).await?;
+                let public_key = Some(key.to_jwk());
+                let pin = Pin { fingerprint, verified: false, changed: None, public_key };
+                self.save_pin(user, pin).await?;
                 Ok(true)
             }
         }
@@ -242,9 +272,25 @@ impl Shared {
             .ok_or_else(|| {
                 Failure::new(Code::InvalidArgument, "a fingerprint has 64 hexadecimal digits")
             })?;
-        self.save_pin(user, Pin { fingerprint: groups, verified: true, changed: None }).await?;
+        let pin = self.state().pins.get(user).cloned().filter(|pin| pin.fingerprint == groups);
+        let public_key = pin.and_then(|pin| pin.public_key);
+        let pin = Pin { fingerprint: groups, verified: true, changed: None, public_key };
+        self.save_pin(user, pin).await?;
         self.audit("keyPinned", json!({ "userId": user })).await?;
         Ok(Value::Null)
+    }
+
+    /// Whose keys are pinned, by user.
+    pub(super) fn pins(&self) -> Value {
+        let state = self.state();
+        let pins = state.pins.iter().map(|(user, pin)| {
+            let mut told = json!({ "fingerprint": pin.fingerprint, "verified": pin.verified });
+            if let (Some(changed), Some(told)) = (&pin.changed, told.as_object_mut()) {
+                told.insert("changed".to_owned(), json!(changed));
+            }
+            (user.clone(), told)
+        });
+        pins.collect::<Map<_, _>>().into()
     }
 
     pub(super) fn pinned_fingerprint(&self, user: &str) -> Value {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::Shared;
-use super::host::{Change, Failure, Result};
+use super::host::{Change, Claim, Failure, Result};
 use crate::error::Code;
 use crate::vault::Vault;
 
@@ -33,6 +33,13 @@ impl Versions {
 }
 
 impl Shared {
+    /// Reads and opens all records of a prefix that are never written again.
+    pub(super) async fn read<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<(String, T)>> {
+        let records: Vec<Record> = parse(self.host.load(prefix).await?)?;
+        let open = |record: Record| Ok((record.name.clone(), open(&self.vault, &record)?));
+        records.into_iter().map(open).collect()
+    }
+
     /// Reads and opens all records of a prefix; remembers their versions.
     pub(super) async fn load<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<(String, T)>> {
         let records: Vec<Record> = parse(self.host.load(prefix).await?)?;
@@ -83,6 +90,27 @@ impl Shared {
         }
     }
 
+    /// Writes new records that are never written again, under names that nobody else chooses, and
+    /// makes claims with them; all or nothing. Their versions are not remembered: there are many.
+    pub(super) async fn append(
+        &self,
+        records: &[(String, Vec<u8>)],
+        claims: Vec<Claim>,
+    ) -> Result<()> {
+        let changes = records
+            .iter()
+            .map(|(name, plaintext)| self.change(name, 0, Some(plaintext)))
+            .collect::<Result<_>>()?;
+        self.host.commit(changes, claims).await
+    }
+
+    fn change(&self, name: &str, expected: u64, plaintext: Option<&Vec<u8>>) -> Result<Change> {
+        let seal = |plaintext| self.vault.seal(&mut **self.rng(), name, expected + 1, plaintext);
+        let sealed = plaintext.map(|plaintext| seal(plaintext)).transpose()?;
+        let data = sealed.map(|sealed| STANDARD.encode_to_string(sealed));
+        Ok(Change { name: name.to_owned(), expected, data })
+    }
+
     /// Writes records, all or none.
     async fn commit(&self, records: &[(&str, Option<Vec<u8>>)]) -> Result<()> {
         let changes = {
@@ -90,24 +118,11 @@ impl Shared {
             records
                 .iter()
                 .map(|(name, plaintext)| {
-                    let expected = state.versions.of(name);
-                    let data = match plaintext {
-                        Some(plaintext) => {
-                            let sealed = self.vault.seal(
-                                &mut **self.rng(),
-                                name,
-                                expected + 1,
-                                plaintext,
-                            )?;
-                            Some(STANDARD.encode_to_string(sealed))
-                        }
-                        None => None,
-                    };
-                    Ok(Change { name: (*name).to_owned(), expected, data })
+                    self.change(name, state.versions.of(name), plaintext.as_ref())
                 })
-                .collect::<Result<Vec<_>>>()?
+                .collect::<Result<_>>()?
         };
-        self.host.commit(changes).await?;
+        self.host.commit(changes, Vec::new()).await?;
         let mut state = self.state();
         for (name, plaintext) in records {
             match plaintext {

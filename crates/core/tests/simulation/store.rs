@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use rand_core::CryptoRng;
-use rocketchat_e2ee::participant::{Change, Failure, Outcome};
+use rocketchat_e2ee::participant::{Change, Claim, Failure, Outcome};
 use rocketchat_e2ee::vault::Vault;
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ impl Store {
         )
     }
 
-    pub(crate) fn commit(&mut self, changes: &[Change]) -> Outcome {
+    pub(crate) fn commit(&mut self, changes: &[Change], claims: &[Claim], now: u64) -> Outcome {
         let version =
             |name: &str| self.records.get(name).map(|(version, _)| *version).unwrap_or_default();
         if changes.iter().any(|change| version(&change.name) != change.expected) {
@@ -66,6 +66,10 @@ impl Store {
                 }
                 None => drop(self.records.remove(name)),
             }
+        }
+        for Claim { id, ttl, .. } in claims {
+            let end = self.claims.entry(id.clone()).or_default();
+            *end = (*end).max(now + ttl);
         }
         Outcome::Ok(Value::Null)
     }

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use chacha20::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
-use rocketchat_e2ee::participant::{Change, Command, Effect, Input, Outcome, Request};
+use rocketchat_e2ee::participant::{Change, Claim, Command, Effect, Input, Outcome, Request};
 use rocketchat_e2ee::participant::{Options, Participant};
 use rocketchat_e2ee::{Identity, KeyRing};
 use serde_json::{Value, json};
@@ -98,7 +98,7 @@ enum Stage {
     Request(Request),
     Half(Half, bool),
     Load(String),
-    Commit(Vec<Change>),
+    Commit(Vec<Change>, Vec<Claim>),
     Claim(String, u64),
     Sleep(u64),
     Answer(Outcome),
@@ -115,8 +115,8 @@ struct World {
     faults: bool,
     /// Who was ever removed from a room.
     churned: BTreeSet<(String, String)>,
-    /// How often each message was told to the application, by store.
-    told: BTreeMap<(usize, String), u32>,
+    /// Who told each message to the application, by store: a process in one of its lives.
+    told: BTreeMap<(usize, String), Vec<(usize, u64)>>,
     needles: Vec<String>,
     report: Report,
 }
@@ -266,7 +266,7 @@ impl World {
                 (id, Stage::Answer(outcome))
             }
             Effect::Load { id, prefix } => (id, Stage::Load(prefix)),
-            Effect::Commit { id, changes } => (id, Stage::Commit(changes)),
+            Effect::Commit { id, changes, claims } => (id, Stage::Commit(changes, claims)),
             Effect::Claim { id, name, ttl } => (id, Stage::Claim(name, ttl)),
             Effect::Sleep { id, ms } => (id, Stage::Sleep(self.server.now + ms)),
             Effect::Emit { event, data } => return self.heard(process, event, &data),
@@ -298,8 +298,12 @@ impl World {
             "message" => {
                 let id = data["messageId"].as_str().expect("an id").to_owned();
                 let told = self.told.entry((self.processes[process].store, id)).or_default();
-                *told += 1;
-                assert_eq!(*told, 1, "a message was told twice: {data}");
+                // Told again only where who told it may have been killed before saying so.
+                let alive = |(teller, life): &(usize, u64)| {
+                    self.processes[*teller].alive && self.processes[*teller].life == *life
+                };
+                assert!(!told.iter().any(alive), "a message was told twice: {data}");
+                told.push((process, self.processes[process].life));
             }
             "error" => self.expect_known(&data["error"]),
             "publicKeyChanged" => panic!("nobody's key changed: {data}"),
@@ -391,13 +395,16 @@ impl World {
                 Stage::Answer(lost.unwrap_or(outcome))
             }
             _ if !awaited => return,
-            Stage::Load(_) | Stage::Commit(_) | Stage::Claim(..)
+            Stage::Load(_) | Stage::Commit(..) | Stage::Claim(..)
                 if self.faults && self.chance(3) =>
             {
                 Stage::Answer(store::failure("ERR_E2EE_STORE_LOCKED"))
             }
             Stage::Load(prefix) => Stage::Answer(self.stores[store].load(&prefix)),
-            Stage::Commit(changes) => Stage::Answer(self.stores[store].commit(&changes)),
+            Stage::Commit(changes, claims) => {
+                let now = self.server.now;
+                Stage::Answer(self.stores[store].commit(&changes, &claims, now))
+            }
             Stage::Claim(name, ttl) => {
                 Stage::Answer(self.stores[store].claim(&name, ttl, self.server.now))
             }

@@ -1,0 +1,39 @@
+import { encryptFile, Identity, RoomKey } from '..';
+
+/** Runs `work` and counts how often the event loop came round meanwhile. */
+async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
+  let turns = 0;
+  let done = false;
+  const turn = () => {
+    turns++;
+    if (!done) setImmediate(turn);
+  };
+  setImmediate(turn);
+  await work();
+  done = true;
+  return turns;
+}
+
+describe('the event loop goes on during', () => {
+  const key = RoomKey.generate();
+  let identity: Identity;
+  let locked: string;
+  beforeAll(async () => {
+    identity = await Identity.generate();
+    locked = await identity.lock('correct horse', 'u');
+  });
+
+  // Each takes at least a millisecond; on the loop, it would come round once or twice.
+  test.each<[string, () => Promise<unknown>]>([
+    ['Identity.generate', () => Identity.generate()],
+    ['Identity.unlock', () => Identity.unlock(locked, 'correct horse', 'u')],
+    ['Identity.lock', () => identity.lock('correct horse', 'u')],
+    ['encryptFile', () => encryptFile(Buffer.alloc(16 * 1024 * 1024))],
+    [
+      'decryptMany',
+      () => key.decryptMany(Array(1000).fill(key.encrypt({ msg: 'x'.repeat(10_000) }))),
+    ],
+  ])('%s', async (_name, work) => {
+    expect(await turnsDuring(work)).toBeGreaterThan(20);
+  });
+});

@@ -1,0 +1,54 @@
+/** What apps import: `index.ts` without what needs Node.js, over WebAssembly. */
+export { E2eeError, type E2eeErrorCode } from './errors';
+export {
+  decryptFile,
+  decryptFileStream,
+  type EncryptedFile,
+  encryptFile,
+  encryptFileStream,
+  type FileDecryptStream,
+  type FileEncryption,
+  type FileEncryptStream,
+  type FileKey,
+} from './file';
+export { generatePassphrase, Identity } from './identity';
+export { MemoryStore } from './memory-store';
+export {
+  type EncryptedContent,
+  type EncryptedContentMegolm,
+  type EncryptedContentV1,
+  type EncryptedContentV2,
+  encryptedContentOf,
+  type MessageAttachment,
+  type MessageContent,
+  type MessageFile,
+} from './message';
+export {
+  type AuditEntry,
+  type DecryptedMessage,
+  type EncryptedRoomKey,
+  type ImportReport,
+  type OutgoingFile,
+  type OutgoingMessage,
+  Participant,
+  type ParticipantEvents,
+  type ParticipantOptions,
+  type RoomKeyInfo,
+  type SentMessage,
+  type TrustedKey,
+} from './participant';
+export { RoomKey, type RoomKeyAlgorithm } from './room-key';
+export type {
+  KeyManagement,
+  RecordChange,
+  RecordStore,
+  SealedRecord,
+  StoreSecret,
+} from './store';
+export type {
+  Workspace,
+  WorkspaceEvent,
+  WorkspaceForm,
+  WorkspaceRequest,
+  WorkspaceResponse,
+} from './workspace';
