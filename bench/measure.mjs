@@ -10,9 +10,14 @@ export function quantile(values, q) {
   return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
 }
 
-/** Nanoseconds for each item: `run` is repeated until `moment` milliseconds are over. */
-async function time(peer, moment) {
+/**
+ * Nanoseconds for each item: `run` is repeated until `moment` milliseconds are over. With `cpu`, the
+ * processor time of all threads is counted, garbage collection with it, and not the time on the
+ * clock, of which other programs take their part.
+ */
+async function time(peer, moment, cpu) {
   let items = 0;
+  const used = process.cpuUsage();
   const start = process.hrtime.bigint();
   let now = start;
   do {
@@ -22,14 +27,15 @@ async function time(peer, moment) {
     items += peer.items;
     now = process.hrtime.bigint();
   } while (now - start < moment * 1e6);
-  return Number(now - start) / items;
+  const { user, system } = process.cpuUsage(used);
+  return (cpu ? (user + system) * 1e3 : Number(now - start)) / items;
 }
 
 /**
  * Measures the peers of a job. A peer is `{ name, items, run, result }`: `run` does the job for
  * `items` things, and `result` does it once for a value that must be alike for all peers.
  */
-export async function compare({ rounds, moment, mean = false, peers }) {
+export async function compare({ rounds, moment, mean = false, cpu = false, peers }) {
   let expected;
   for (const { name, result } of peers) {
     if (!result) continue;
@@ -38,13 +44,13 @@ export async function compare({ rounds, moment, mean = false, peers }) {
     if (!isDeepStrictEqual(value, expected)) throw new Error(`${name} gives something else`);
   }
   // Once for the optimiser.
-  for (const peer of peers) await time(peer, Math.min(moment, 200));
+  for (const peer of peers) await time(peer, moment, cpu);
   const times = peers.map(() => []);
   for (let round = 0; round < rounds; round++) {
     // From another one each time: what follows a slow peer would always find the caches cold.
     for (let turn = 0; turn < peers.length; turn++) {
       const place = (round + turn) % peers.length;
-      times[place].push(await time(peers[place], moment));
+      times[place].push(await time(peers[place], moment, cpu));
     }
   }
   const middle = mean

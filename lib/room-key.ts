@@ -9,7 +9,9 @@ import { native } from './native';
 export type RoomKeyAlgorithm = 'A256GCM' | 'A128CBC';
 
 /** How many messages go to another thread at once: enough to pay for the way there. */
-const BATCH = 1000;
+const BATCH = 250;
+/** How many batches are under way at once: some at work, one being read or prepared. */
+const UNDER_WAY = 3;
 /** In place of a second length: the message is one part, not iv and ciphertext. */
 const WHOLE = 0xffffffff;
 
@@ -149,11 +151,13 @@ export class RoomKey {
       );
     }
     const results: (MessageContent | E2eeError)[] = [];
-    let batch = this.#decryptBatch(contents, 0);
-    for (let start = 0; start < contents.length; start += BATCH) {
-      const text = await batch;
-      // The next one is under way while this one is read.
-      batch = this.#decryptBatch(contents, start + BATCH);
+    const underWay: Promise<string>[] = [];
+    for (let start = 0; start < contents.length || underWay.length > 0; ) {
+      while (start < contents.length && underWay.length < UNDER_WAY) {
+        underWay.push(this.#decryptBatch(contents, start));
+        start += BATCH;
+      }
+      const text = (await underWay.shift()) ?? '[]';
       for (const outcome of fromEjson(text) as Outcome[]) {
         if (typeof outcome === 'string') results.push({ msg: outcome });
         else if (Array.isArray(outcome)) results.push(new E2eeError(...outcome));
@@ -165,7 +169,6 @@ export class RoomKey {
 
   #decryptBatch(contents: readonly (EncryptedContent | string)[], start: number): Promise<string> {
     const batch = contents.slice(start, start + BATCH);
-    if (batch.length === 0) return Promise.resolve('[]');
     const parts: string[] = [];
     const lengths = new Uint32Array(2 * batch.length);
     for (const [index, content] of batch.entries()) {
