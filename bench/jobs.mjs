@@ -429,6 +429,7 @@ function files() {
     name: 'file of 100 MB, encrypt and hash',
     rounds: 7,
     moment: 0,
+    cpu: true,
     goals: [
       goal('node:crypto, streams of 64 KB', 1.4),
       goal('node:crypto, streams of 64 KB', 1.4, 'ours, in one'),
@@ -463,6 +464,7 @@ async function filesBack() {
     name: 'file of 100 MB, decrypt and check',
     rounds: 7,
     moment: 0,
+    cpu: true,
     goals: [],
     peers: [
       {
