@@ -206,7 +206,7 @@ function bars({ jobs, date }) {
     }
     y += 6;
   }
-  return svg(width, y + 12, [...rectangles, ...parts]);
+  return svg('Times of other ways beside ours', width, y + 12, [...rectangles, ...parts]);
 }
 
 /** Time to open and time for a message over the number of rooms, both axes logarithmic. */
@@ -251,11 +251,12 @@ function curves(growth) {
       );
     }
   }
-  return svg(width, height - 20, parts);
+  return svg('How time and memory grow', width, height - 20, parts);
 }
 
-function svg(width, height, parts) {
+function svg(title, width, height, parts) {
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}">
+<title>${title}</title>
 ${STYLE}
 <rect class="back" width="${width}" height="${height}"/>
 ${parts.join('\n')}
