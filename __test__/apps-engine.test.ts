@@ -8,6 +8,8 @@ import { codeOf, ROOT } from './helpers';
 
 const FILE = join(ROOT, 'apps-engine', 'index.js');
 const source = readFileSync(FILE, 'utf8');
+/** Without the module itself, in whose base64 any text may stand by chance. */
+const code = source.replace(/"[\w+/=]{100000,}"/, '""');
 
 /** By prefix, as the Apps-Engine allows them. */
 const ALLOWED =
@@ -53,14 +55,15 @@ describe('the file', () => {
       /\.usernames/,
       /\.isOnline\(/,
       /\.createToken\(/,
-    ].filter((forbidden) => forbidden.test(source));
+    ].filter((forbidden) => forbidden.test(code));
     expect(found).toEqual([]);
-    const required = [...source.matchAll(/\brequire\("([^"]*)"\)/g)].map(([, id]) => id);
-    expect([...new Set(required)].sort()).toEqual(['crypto', 'stream', 'util']);
+    expect(code.length).toBeLessThan(source.length / 2);
+    const required = [...code.matchAll(/\brequire\("([^"]*)"\)/g)].map(([, id]) => id);
+    expect([...new Set(required)].sort()).toEqual(['crypto', 'stream', 'util', 'zlib']);
   });
 
-  test('is less than 2 MB', () => {
-    expect(source.length).toBeLessThan(2_000_000);
+  test('is less than 1 MB', () => {
+    expect(source.length).toBeLessThan(1_000_000);
   });
 
   test('does nothing before it is used', () => {
@@ -228,6 +231,7 @@ describe('rocketchat-e2ee vendor', () => {
         strictNullChecks: true,
         noImplicitReturns: true,
         removeComments: true,
+        skipLibCheck: true,
         types: ['node'],
         typeRoots: [join(ROOT, 'node_modules', '@types')],
       },

@@ -37,6 +37,14 @@ import { Readable, Transform } from 'stream';
  *   (`E2E_Enable_Encrypt_Files`), switched off
  * - `ERR_E2EE_KEY_BUDGET`: the room's key has encrypted 2^32 messages; reset it
  * - `ERR_E2EE_EXPIRED`: a message waited longer than it may, and was not sent
+ * - `ERR_E2EE_ROOM_NOT_ENCRYPTED`: the room's encryption is switched off; nothing is sent to it
+ * - `ERR_E2EE_ROOM_NOT_ENCRYPTABLE`: rooms of this type are never encrypted: public channels, and
+ *   discussions in them
+ * - `ERR_E2EE_OTR_UNAVAILABLE`: off-the-record sessions are not to be had: the server is of 8.0 or later
+ *   or has them switched off, the room is no direct message of two, or there is no realtime connection
+ * - `ERR_E2EE_OTR_DECLINED`: the peer refused the off-the-record session
+ * - `ERR_E2EE_OTR_TIMEOUT`: the peer did not answer in time
+ * - `ERR_E2EE_OTR_NOT_ESTABLISHED`: no off-the-record session is established, or it ended meanwhile
  * - `ERR_E2EE_WORKSPACE`: the server refused a request, or gave no usable answer in time; see
  *   `status` and `errorType`
  * - `ERR_E2EE_RATE_LIMITED`: the server's rate limit would have outlasted the request's deadline
@@ -45,7 +53,7 @@ import { Readable, Transform } from 'stream';
  * - `ERR_E2EE_UNSUPPORTED_PLATFORM`: no native binary for this platform is installed
  * - `ERR_E2EE_INTERNAL`: a bug in this library; nothing was lost
  */
-export type E2eeErrorCode = "ERR_E2EE_WRONG_PASSPHRASE" | "ERR_E2EE_AMBIGUOUS_PASSPHRASE" | "ERR_E2EE_ITERATIONS_OUT_OF_RANGE" | "ERR_E2EE_MALFORMED_ENVELOPE" | "ERR_E2EE_MALFORMED_KEY" | "ERR_E2EE_UNSUPPORTED_ALGORITHM" | "ERR_E2EE_DECRYPTION_FAILED" | "ERR_E2EE_NO_ROOM_KEY" | "ERR_E2EE_WRONG_STORE_SECRET" | "ERR_E2EE_STORE_CORRUPT" | "ERR_E2EE_STORE_MISMATCH" | "ERR_E2EE_STORE_TOO_NEW" | "ERR_E2EE_STORE_FOREIGN" | "ERR_E2EE_STORE_CONFLICT" | "ERR_E2EE_STORE_LOCKED" | "ERR_E2EE_STORE_REKEYED" | "ERR_E2EE_STORE_IO" | "ERR_E2EE_ROOM_NOT_AUTHORIZED" | "ERR_E2EE_NOT_A_MEMBER" | "ERR_E2EE_IDENTITY_REVOKED" | "ERR_E2EE_OUTBOX_FULL" | "ERR_E2EE_DISABLED" | "ERR_E2EE_KEY_BUDGET" | "ERR_E2EE_EXPIRED" | "ERR_E2EE_WORKSPACE" | "ERR_E2EE_RATE_LIMITED" | "ERR_E2EE_CLOSED" | "ERR_E2EE_INVALID_ARGUMENT" | "ERR_E2EE_UNSUPPORTED_PLATFORM" | "ERR_E2EE_INTERNAL";
+export type E2eeErrorCode = "ERR_E2EE_WRONG_PASSPHRASE" | "ERR_E2EE_AMBIGUOUS_PASSPHRASE" | "ERR_E2EE_ITERATIONS_OUT_OF_RANGE" | "ERR_E2EE_MALFORMED_ENVELOPE" | "ERR_E2EE_MALFORMED_KEY" | "ERR_E2EE_UNSUPPORTED_ALGORITHM" | "ERR_E2EE_DECRYPTION_FAILED" | "ERR_E2EE_NO_ROOM_KEY" | "ERR_E2EE_WRONG_STORE_SECRET" | "ERR_E2EE_STORE_CORRUPT" | "ERR_E2EE_STORE_MISMATCH" | "ERR_E2EE_STORE_TOO_NEW" | "ERR_E2EE_STORE_FOREIGN" | "ERR_E2EE_STORE_CONFLICT" | "ERR_E2EE_STORE_LOCKED" | "ERR_E2EE_STORE_REKEYED" | "ERR_E2EE_STORE_IO" | "ERR_E2EE_ROOM_NOT_AUTHORIZED" | "ERR_E2EE_NOT_A_MEMBER" | "ERR_E2EE_IDENTITY_REVOKED" | "ERR_E2EE_OUTBOX_FULL" | "ERR_E2EE_DISABLED" | "ERR_E2EE_KEY_BUDGET" | "ERR_E2EE_EXPIRED" | "ERR_E2EE_ROOM_NOT_ENCRYPTED" | "ERR_E2EE_ROOM_NOT_ENCRYPTABLE" | "ERR_E2EE_OTR_UNAVAILABLE" | "ERR_E2EE_OTR_DECLINED" | "ERR_E2EE_OTR_TIMEOUT" | "ERR_E2EE_OTR_NOT_ESTABLISHED" | "ERR_E2EE_WORKSPACE" | "ERR_E2EE_RATE_LIMITED" | "ERR_E2EE_CLOSED" | "ERR_E2EE_INVALID_ARGUMENT" | "ERR_E2EE_UNSUPPORTED_PLATFORM" | "ERR_E2EE_INTERNAL";
 /**
  * The error of everything that a caller or the network can cause. Switch on `code`; the message
  * is for people, and holds neither secrets nor plaintext.
@@ -387,7 +395,8 @@ export interface RecordChange {
 	 */
 	data: Uint8Array | null;
 }
-interface Claim {
+/** A claim to make or to lengthen together with a commit. */
+export interface Claim {
 	/** 1 to 1,000 characters; not secret. */
 	id: string;
 	/** Milliseconds, at least 1. */
@@ -469,6 +478,143 @@ export declare class MemoryStore implements RecordStore {
 	claim(id: string, ttl: number): Promise<boolean>;
 	close(): Promise<void>;
 }
+type OtrState = "NOT_STARTED" | "REQUESTED" | "ESTABLISHING" | "ESTABLISHED" | "DECLINED" | "TIMEOUT" | "ERROR";
+interface OtrMessage {
+	roomId: string;
+	messageId: string;
+	/** The sender: always the peer. */
+	userId: string;
+	username?: string;
+	text: string;
+	/** By the sender's clock. */
+	ts?: Date;
+}
+interface OtrSessionEvents {
+	/** The state has changed; `ESTABLISHED` comes again after each refresh. */
+	state: {
+		roomId: string;
+		state: OtrState;
+	};
+	message: OtrMessage;
+	/** The peer has read a message of ours. */
+	receipt: {
+		roomId: string;
+		messageId: string;
+	};
+	/** A message that is not the peer's, was changed, or is under another key; told once for each. */
+	undecryptable: {
+		roomId: string;
+		messageId: string;
+		error: E2eeError;
+	};
+}
+interface OtrRequest {
+	roomId: string;
+	/** Who asks, as the event says: the other member of the direct message. */
+	userId: string;
+	session: OtrSession;
+	/**
+	 * Within ten seconds.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_OTR_NOT_ESTABLISHED` when the request is over, or
+	 * `ERR_E2EE_WORKSPACE` when the server did not take the answer.
+	 */
+	accept(): Promise<void>;
+	/** As {@link OtrRequest.accept}. */
+	decline(): Promise<void>;
+}
+interface SentOtrMessage {
+	roomId: string;
+	messageId: string;
+}
+declare class OtrSession extends EventEmitter<{
+	[E in keyof OtrSessionEvents]: [
+		OtrSessionEvents[E]
+	];
+}> {
+	#private;
+	/** The direct message. */
+	readonly roomId: string;
+	private constructor();
+	/** Where it stands, as the event `state` last told. */
+	get state(): OtrState;
+	/**
+	 * Asks the peer for a session; resolves when it is established. An established session is begun
+	 * anew. Where the peer is asking, or asks meanwhile, that is accepted.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_OTR_UNAVAILABLE` when the server or the room has no
+	 * such sessions or the workspace no realtime connection, `ERR_E2EE_OTR_DECLINED`,
+	 * `ERR_E2EE_OTR_TIMEOUT` after twelve seconds, `ERR_E2EE_OTR_NOT_ESTABLISHED` when it was ended
+	 * meanwhile, `ERR_E2EE_ROOM_NOT_AUTHORIZED`, or `ERR_E2EE_WORKSPACE`.
+	 */
+	start(): Promise<void>;
+	/**
+	 * Makes new keys; resolves when the peer has them too. Messages sent meanwhile wait for them.
+	 *
+	 * @throws E2eeError (rejects) as {@link OtrSession.start}; the session is over then.
+	 */
+	refresh(): Promise<void>;
+	/**
+	 * Ends the session, or what would become one, and wipes its keys.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_WORKSPACE` when the peer could not be told; the
+	 * session is over all the same.
+	 */
+	end(): Promise<void>;
+	/**
+	 * Sends a text; resolves when the server has passed it on. The event `receipt` tells when the peer
+	 * has read it.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_OTR_NOT_ESTABLISHED`, or `ERR_E2EE_WORKSPACE` or
+	 * `ERR_E2EE_RATE_LIMITED` when the server did not take it. It is not sent later.
+	 */
+	send(text: string): Promise<SentOtrMessage>;
+}
+/** An encrypted room to make. Members are usernames, without this account's own. */
+export type NewEncryptedRoom = 
+/** A private channel, or a private channel of the team `teamId`. */
+{
+	type: "channel";
+	name: string;
+	members?: readonly string[];
+	teamId?: string;
+}
+/** A direct message; where these people have one already, it is switched on. */
+ | {
+	type: "direct";
+	members: readonly string[];
+}
+/** A discussion in a private channel or a direct message. */
+ | {
+	type: "discussion";
+	parentRoomId: string;
+	name: string;
+	members?: readonly string[];
+};
+/** A room that was made. */
+export interface CreatedRoom {
+	roomId: string;
+	/** The key of the room; absent where somebody else made it and it is still to come. */
+	keyId?: string;
+}
+/** What is known of a room's encryption. */
+export interface RoomEncryption {
+	roomId: string;
+	/** Whether it is switched on. */
+	encrypted: boolean;
+	/** The id of the room's key: 36 characters, or 12 from servers before 7.13. It outlives switching off. */
+	keyId?: string;
+	/** Whether this participant holds that key. */
+	holdsKey: boolean;
+	/** Ids of members who have a key pair, and have not got the room's key. */
+	waiting: string[];
+	/**
+	 * Ids of members of whom no key pair is known. Either they have none, and cannot be given the key;
+	 * or somebody else gave it to them before this participant ever met them: the server does not
+	 * tell which.
+	 */
+	withoutKnownKeyPair: string[];
+}
 /** One call of a server's REST API. */
 export interface WorkspaceRequest {
 	readonly method: "GET" | "POST";
@@ -545,6 +691,15 @@ export type WorkspaceEvent =
 	readonly type: "keyRequest";
 	readonly roomId: string;
 	readonly keyId?: string;
+}
+/**
+ * A control event of off-the-record sessions; `event`: `handshake`, `acknowledge`, `deny`, `end`.
+ * Anyone can send this, in anybody's name.
+ */
+ | {
+	readonly type: "otr";
+	readonly event: string;
+	readonly data: object;
 } | {
 	readonly type: "messageDeleted";
 	readonly roomId: string;
@@ -637,6 +792,19 @@ export interface OutgoingFile {
 	/** The message whose thread this belongs to. */
 	threadId?: string;
 }
+/** For {@link Participant.resetIdentity}. */
+export interface IdentityReset {
+	/**
+	 * The second factor that the server demands. `method`: `totp`, `email`, or `password` for an account
+	 * without an authenticator; `code`: its code, or the SHA-256 of the password in hexadecimal.
+	 */
+	twoFactor: {
+		method: string;
+		code: string;
+	};
+	/** The new passphrase; made, and told once by the event `passphrase`, when absent. */
+	passphrase?: string;
+}
 /** What {@link Participant.importKeys} took. */
 export interface ImportReport {
 	/** Keys that were not held before. */
@@ -667,8 +835,8 @@ export interface DecryptedMessage {
 /** A room key that is held. */
 export interface RoomKeyInfo {
 	keyId: string;
-	/** How it came. */
-	source: "created" | "accepted" | "subscription" | "old" | "reset";
+	/** How it came; `offered`: made here for a room that took another one. */
+	source: "created" | "offered" | "accepted" | "subscription" | "old" | "reset" | "imported";
 	/** Milliseconds since 1970, when it was first held here. */
 	since: number;
 	/**
@@ -679,7 +847,8 @@ export interface RoomKeyInfo {
 	/** Whether new messages are encrypted under it. */
 	current: boolean;
 }
-interface Quote {
+/** A message that another one quotes, as Rocket.Chat's clients show it. */
+export interface Quote {
 	/** The link in the message that quotes it. */
 	message_link: string;
 	/** The author's username, as the server says. */
@@ -754,6 +923,13 @@ export interface ParticipantEvents {
 	roomDeauthorized: {
 		roomId: string;
 	};
+	/** Somebody has switched the encryption of an authorised room on or off. */
+	roomEncryption: {
+		roomId: string;
+		encrypted: boolean;
+	};
+	/** Somebody asks for an off-the-record session; without a listener, it times out. */
+	otrRequest: OtrRequest;
 	disconnected: {
 		reason: string;
 	};
@@ -779,6 +955,14 @@ export declare class Participant extends EventEmitter {
 	 * `ERR_E2EE_IDENTITY_REVOKED`, `ERR_E2EE_WORKSPACE`, or a code of the store.
 	 */
 	static open(options: ParticipantOptions): Promise<Participant>;
+	/**
+	 * As {@link Participant.open}, for an account whose passphrase is lost: its key pair is given up
+	 * first, with all that {@link Participant.resetIdentity} says. The passphrase of the options is not
+	 * used.
+	 *
+	 * @throws E2eeError (rejects) as both.
+	 */
+	static reset(options: ParticipantOptions, reset: IdentityReset): Promise<Participant>;
 	private constructor();
 	/** Keeps in step from here on: by the realtime streams where there are any, and by polling. */
 	start(): Promise<void>;
@@ -827,10 +1011,33 @@ export declare class Participant extends EventEmitter {
 	requestRoomKey(roomId: string): Promise<void>;
 	/** Serves members who wait for keys, in one room or in all. */
 	distributeRoomKeys(roomId?: string): Promise<void>;
+	/**
+	 * Makes an encrypted room, authorises it, makes its key and gives it to the members.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_ROOM_NOT_ENCRYPTABLE` for a discussion in a public
+	 * channel, or `ERR_E2EE_WORKSPACE` when the server refuses; `errorType` says why.
+	 */
+	createEncryptedRoom(room: NewEncryptedRoom): Promise<CreatedRoom>;
+	/**
+	 * Switches the encryption of an authorised room on or off. Keys stay as they are, here and with the
+	 * server: a room that is switched on again goes on with the key that it had.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_ROOM_NOT_ENCRYPTABLE`, or `ERR_E2EE_WORKSPACE` with
+	 * `errorType` `error-action-not-allowed` (in a channel it takes the permission
+	 * `toggle-room-e2e-encryption`, which owners have) or `error-encrypted-private-rooms-enforced`.
+	 */
+	setRoomEncryption(roomId: string, encrypted: boolean): Promise<void>;
+	/** What is known of an authorised room's encryption, asked anew. */
+	roomEncryption(roomId: string): Promise<RoomEncryption>;
 	/** Lets the participant read, send and serve in this room. */
 	authorizeRoom(roomId: string): Promise<void>;
 	/** Ends that, and forgets the room's keys. */
 	deauthorizeRoom(roomId: string): Promise<void>;
+	/**
+	 * The off-the-record session of a direct message: always the same object for the same room. The
+	 * room must be authorised, and the participant started. Servers from 8.0 on have no such sessions.
+	 */
+	otr(roomId: string): OtrSession;
 	/** The ids of the authorised rooms. */
 	authorizedRooms(): Promise<string[]>;
 	/** Seals the private key with another passphrase, here and with the server. */
@@ -840,12 +1047,37 @@ export declare class Participant extends EventEmitter {
 	 * are held stay readable; the others are asked for again.
 	 */
 	rotateIdentity(): Promise<void>;
+	/**
+	 * Gives up the account's key pair and makes another, for an account whose passphrase is lost. As
+	 * long as this participant is open, {@link Participant.changePassphrase} is enough; where it cannot
+	 * be opened for want of the passphrase, {@link Participant.reset} does the same.
+	 *
+	 * What it costs, and cannot be undone:
+	 * - every login token of the account is deleted, personal access tokens too: only a workspace with a
+	 *   password goes on by itself;
+	 * - the server forgets the account's room keys. Rooms whose keys this participant's store holds stay
+	 *   readable; all others are unreadable until a member of each suggests its key again, and what was
+	 *   said under older keys, until that member suggests those too;
+	 * - other participants have pinned the key pair, and serve the new one after somebody trusts it.
+	 *
+	 * The new passphrase is told by the event `passphrase`, once, unless it is given. The code serves
+	 * once.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_WORKSPACE` when the server refuses; its `errorType`
+	 * is `totp-required` or `totp-invalid` where the second factor is wrong, and nothing was changed.
+	 */
+	resetIdentity(reset: IdentityReset): Promise<void>;
 	/** Every room key that is held, sealed with a passphrase: a text to be kept or carried. */
 	exportKeys(passphrase: string): Promise<string>;
 	/** Takes the keys of authorised rooms from what {@link Participant.exportKeys} gave. */
 	importKeys(bundle: string, passphrase: string): Promise<ImportReport>;
 	/** Forgets the private key for good: every later call fails with `ERR_E2EE_IDENTITY_REVOKED`. */
 	revokeIdentity(): Promise<void>;
+	/**
+	 * The account and its rooms, as the server has them now. Changes nothing: no key is accepted,
+	 * made or given, no message is read or sent.
+	 */
+	status(): Promise<ParticipantStatus>;
 	/**
 	 * What was read, sent, given and to whom, oldest first: never content. Only what fits the filter
 	 * is held in memory.
@@ -865,7 +1097,37 @@ export declare class Participant extends EventEmitter {
 	/** The messages that arrive from now on, until the participant is closed. */
 	[Symbol.asyncIterator](): AsyncGenerator<DecryptedMessage>;
 }
-interface AuditFilter {
+interface ParticipantStatus {
+	userId: string;
+	/** Of the account's own public key. */
+	fingerprint: string;
+	rooms: RoomStatus[];
+}
+interface RoomStatus {
+	roomId: string;
+	/** Whether the account is in it. */
+	member: boolean;
+	/** Whether encryption is switched on. */
+	encrypted: boolean;
+	authorized: boolean;
+	/** The id of the room's current key, as the server names it; `null` before anybody made one. */
+	keyId: string | null;
+	/**
+	 * Whether that key is held; `offered` when the server has it for the account, which takes it at
+	 * its next round; `none` when there is none.
+	 */
+	key: "held" | "offered" | "missing" | "none";
+	/** Keys of all times that are held. */
+	keysHeld: number;
+	/** The ids of keys that the server names and that are not held. */
+	keysMissing: string[];
+	/** The ids of members who wait for keys. */
+	waiting: string[];
+	/** Messages that wait to be sent. */
+	outbox: number;
+}
+/** Which lines of the audit trail are wanted; all, unless told otherwise. */
+export interface AuditFilter {
 	/** Lines about this room. */
 	roomId?: string;
 	/** Lines of this action: `read`, `sent`, … */

@@ -25,20 +25,25 @@ export {
 } from './message';
 export {
   type AuditEntry,
+  type AuditFilter,
   type DecryptedMessage,
   type EncryptedRoomKey,
+  type IdentityReset,
   type ImportReport,
   type OutgoingFile,
   type OutgoingMessage,
   Participant,
   type ParticipantEvents,
   type ParticipantOptions,
+  type Quote,
   type RoomKeyInfo,
   type SentMessage,
   type TrustedKey,
 } from './participant';
+export type { CreatedRoom, NewEncryptedRoom, RoomEncryption } from './room-encryption';
 export { RoomKey, type RoomKeyAlgorithm } from './room-key';
 export type {
+  Claim,
   KeyManagement,
   RecordChange,
   RecordStore,

@@ -7,6 +7,6 @@ declare module 'rocketchat-e2ee:wasm' {
 
   /** Evaluates wasm-bindgen's glue anew, with this `crypto` in its scope. */
   export function makeGlue(crypto: Crypto): Glue;
-  /** The module, in base64. */
+  /** The module: deflated, in base64. */
   export const bytes: string;
 }

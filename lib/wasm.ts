@@ -1,4 +1,5 @@
 import { bytes, makeGlue } from 'rocketchat-e2ee:wasm';
+import { inflateRawSync } from 'zlib';
 import type { RoomKey } from '../binding';
 import type { Outcome } from './batch';
 import { E2eeError, hasCode } from './errors';
@@ -77,7 +78,7 @@ class Instance {
   #broken = false;
 
   constructor() {
-    compiled ??= new WebAssembly.Module(Buffer.from(bytes, 'base64'));
+    compiled ??= new WebAssembly.Module(inflateRawSync(Buffer.from(bytes, 'base64')));
     const glue = makeGlue(webCrypto());
     const { exports } = new WebAssembly.Instance(compiled, { './binding_bg.js': { ...glue } });
     glue.__wbg_set_wasm(exports);

@@ -5,6 +5,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { deflateRawSync } from 'node:zlib';
 import { build, transformSync } from 'esbuild';
 
 const TARGET = 'wasm32-unknown-unknown';
@@ -71,7 +72,8 @@ const wasm = {
     onLoad({ filter: /.*/, namespace: 'wasm' }, () => {
       const source = readFileSync(join(glue, 'binding_bg.js'), 'utf8');
       const { code } = transformSync(source, { format: 'cjs' });
-      const bytes = readFileSync(join(glue, 'binding_bg.wasm')).toString('base64');
+      const module = readFileSync(join(glue, 'binding_bg.wasm'));
+      const bytes = deflateRawSync(module, { level: 9 }).toString('base64');
       return {
         contents: `
           export function makeGlue(crypto) { const module = {}; ${code} return module.exports; }

@@ -72,6 +72,23 @@ impl Value {
         serde_json::to_string(self).unwrap_or_default()
     }
 
+    /// JSON to be taken literally: what looks like a date or bytes stays an object, and is escaped
+    /// when it is written.
+    pub(crate) fn literal(json: &serde_json::Value) -> Self {
+        match json {
+            serde_json::Value::Null => Self::Null,
+            serde_json::Value::Bool(value) => Self::Bool(*value),
+            serde_json::Value::Number(number) => Self::Number(number.clone()),
+            serde_json::Value::String(text) => Self::String(text.clone()),
+            serde_json::Value::Array(items) => {
+                Self::Array(items.iter().map(Self::literal).collect())
+            }
+            serde_json::Value::Object(members) => Self::Object(
+                members.iter().map(|(key, value)| (key.clone(), Self::literal(value))).collect(),
+            ),
+        }
+    }
+
     /// The object, if it is one.
     pub fn as_object(&self) -> Option<&Object> {
         match self {

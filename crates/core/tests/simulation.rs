@@ -40,15 +40,41 @@ fn simulate(first: u64, runs: u64, plan: Plan) {
     }
 }
 
-const NEW: Plan = Plan { accounts: 10, rooms: 30, steps: 12_000, atomic: true, version: "8.8.0" };
-const OLD: Plan = Plan { atomic: false, version: "7.14.0", ..NEW };
+const NEW: Plan = Plan {
+    accounts: 10,
+    rooms: 30,
+    steps: 12_000,
+    atomic: true,
+    version: "8.8.0",
+    members: (1, 4),
+    resets: 4,
+    changes: true,
+};
 
 #[test]
 fn everybody_gets_every_key_on_a_new_server() {
-    simulate(1, 3, NEW);
+    simulate(1, 1, NEW);
 }
 
 #[test]
 fn everybody_gets_every_key_on_a_server_whose_creators_race() {
-    simulate(101, 3, OLD);
+    simulate(101, 1, Plan { atomic: false, version: "7.14.0", ..NEW });
+}
+
+#[test]
+fn everybody_gets_every_key_on_a_server_that_knows_no_gcm() {
+    simulate(201, 1, Plan { atomic: false, version: "7.5.0", ..NEW });
+}
+
+/// More than fifty members wait for a key at once.
+#[test]
+fn everybody_gets_every_key_in_a_crowd() {
+    let crowd = Plan { accounts: 70, rooms: 1, members: (130, 1), changes: false, ..NEW };
+    simulate(301, 1, crowd);
+}
+
+/// More than ten keys of a room are old.
+#[test]
+fn everybody_keeps_every_key_of_a_room_that_is_often_reset() {
+    simulate(401, 1, Plan { accounts: 5, rooms: 2, resets: 60, changes: false, ..NEW });
 }

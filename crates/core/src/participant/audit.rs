@@ -10,9 +10,13 @@ use serde_json::{Value, json};
 use super::Shared;
 use super::host::Result;
 
-/// Lines are read in pieces of 10^8 milliseconds, about 28 hours: their names begin with the time,
-/// and stores read by prefix.
+/// Lines are read in pieces: their names begin with the time, and stores read by prefix. 10^8
+/// milliseconds are about 28 hours.
 const PIECE: u32 = 8;
+/// The same for the last 28 hours, and for short ranges: 10^6 milliseconds are about 17 minutes.
+const SMALL_PIECE: u32 = 6;
+/// Up to here a range is short: 10^9 milliseconds, about 12 days.
+const SHORT: u64 = 1_000_000_000;
 /// Digits of the time in a line's name.
 const DIGITS: u32 = 15;
 /// 2026, when this library first wrote such lines: what clocks set wrong date otherwise is read in
@@ -103,7 +107,12 @@ impl Shared {
 /// Prefixes that together cover all times of the range, in order; fine where lines are expected.
 fn pieces(times: &RangeInclusive<u64>, now: u64) -> Vec<String> {
     let mut pieces = Vec::new();
-    split(0, DIGITS, times, &(BEGINNING..=now), &mut pieces);
+    let short = times.end().saturating_sub(*times.start()) <= SHORT;
+    let recent = if short { BEGINNING } else { now.saturating_sub(10_u64.pow(PIECE)) };
+    let fine = [(BEGINNING..=now, PIECE), (recent..=now, SMALL_PIECE)];
+    if !times.is_empty() {
+        split(0, DIGITS, times, &fine, &mut pieces);
+    }
     pieces
 }
 
@@ -112,7 +121,7 @@ fn split(
     first: u64,
     rest: u32,
     times: &RangeInclusive<u64>,
-    expected: &RangeInclusive<u64>,
+    fine: &[(RangeInclusive<u64>, u32)],
     pieces: &mut Vec<String>,
 ) {
     let size = 10_u64.pow(rest);
@@ -121,9 +130,9 @@ fn split(
     if !meets(times) {
         return;
     }
-    if rest > PIECE && meets(expected) {
+    if fine.iter().any(|(range, piece)| rest > *piece && meets(range)) {
         for digit in 0..10 {
-            split(first * 10 + digit, rest - 1, times, expected, pieces);
+            split(first * 10 + digit, rest - 1, times, fine, pieces);
         }
         return;
     }

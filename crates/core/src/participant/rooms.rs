@@ -11,12 +11,14 @@ use zeroize::Zeroizing;
 
 use super::account::Unwrapped;
 use super::host::{Failure, Flow, Result};
+use super::incoming::OVERLAP;
+use super::serving::iso;
 use super::store::parse;
-use super::{Rooms, Shared, time_of};
-use crate::error::Code;
+use super::{ParticipantError, Rooms, Shared, millis_of, time_of};
+use crate::error::{Code, Error};
 use crate::identity::Identity;
 use crate::key_ring::KeyRing;
-use crate::room_key::{KeyId, RoomKey};
+use crate::room_key::{KeyId, RoomKey, RoomKeyError};
 use crate::vault::{Secret, Vault, VaultError};
 
 /// What an exported bundle calls itself.
@@ -39,13 +41,15 @@ pub(super) struct Room {
     pub(super) incoming: super::incoming::Incoming,
     /// Whether there may be messages that were not read yet.
     pub(super) stale: bool,
+    /// When the room was last changed, as the server's list has it.
+    updated: Option<String>,
     asked: u64,
     /// The room's key id when old keys were last asked for.
     old_keys_of: Option<Option<String>>,
     /// The wrapped key that was opened last: opening is slow, and rounds are many.
     opened: Option<Opened>,
-    /// Whether the account has left the room.
-    left: bool,
+    /// The subscription with which the account left the room; empty where it is not known.
+    left: Option<String>,
     /// The room's key id for which the server is known to keep another key of ours.
     stuck: Option<String>,
     /// The id of the key for which the server was asked who lacks it.
@@ -57,6 +61,18 @@ struct Opened {
     wrapped: String,
     /// Whether the account's present pair opens it.
     by_present: bool,
+    /// When it was first tried, and when the server had last told its pair as it was last tried;
+    /// in milliseconds since 1970.
+    since: u64,
+    settled: Option<u64>,
+}
+
+impl Opened {
+    /// Whether it is known what becomes of it: a key that does not open may have been wrapped for
+    /// a pair that the server has got since.
+    fn is_final(&self, wrapped: &str) -> bool {
+        self.wrapped == wrapped && (self.by_present || self.settled > Some(self.since))
+    }
 }
 
 /// What is kept of a room: `room/<id>`.
@@ -64,6 +80,9 @@ struct Opened {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Record {
     pub(super) authorized: bool,
+    /// Whether the application gave the room up: `all` does not mean it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    given_up: bool,
     /// The id of the key that messages are sent under.
     current: Option<String>,
     pub(super) keys: Vec<Held>,
@@ -79,26 +98,29 @@ pub(super) struct Held {
     jwk: Zeroizing<String>,
     /// Milliseconds since 1970, when it was first held here.
     pub(super) since: u64,
-    /// How it came: `created`, `accepted`, `subscription`, `old`, `reset`.
+    /// How it came: `created`, `accepted`, `subscription`, `old`, `reset`, `imported`; `offered`
+    /// where it was made here and the room took another one, as far as is known.
     pub(super) source: String,
 }
 
 /// The fields of a room document that matter.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Document {
-    #[serde(default)]
-    t: String,
+    pub(super) t: String,
     #[serde(default)]
     encrypted: bool,
     #[serde(default)]
     pub(super) e2e_key_id: Option<String>,
     #[serde(default, rename = "usersWaitingForE2EKeys")]
     pub(super) waiting: Option<Vec<WaitingUser>>,
+    /// When the server changed it last; as text, which compares.
+    #[serde(skip)]
+    updated: Option<String>,
 }
 
 /// Somebody in a room's queue.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct WaitingUser {
     pub(super) user_id: String,
@@ -110,21 +132,24 @@ pub(super) struct WaitingUser {
 pub(super) struct Subscription {
     #[serde(default, rename = "_id")]
     id: String,
+    /// When the server changed it last; as text, which compares.
+    #[serde(skip)]
+    updated: Option<String>,
     #[serde(default, rename = "E2EKey")]
     pub(super) key: Option<String>,
     #[serde(default, rename = "E2ESuggestedKey")]
-    suggested: Option<String>,
+    pub(super) suggested: Option<String>,
     #[serde(default)]
-    old_room_keys: Option<Vec<OldKey>>,
+    pub(super) old_room_keys: Option<Vec<OldKey>>,
     /// Offered together with a suggestion. Only `subscriptions.getOne` has them.
     #[serde(default)]
     suggested_old_room_keys: Option<Vec<OldKey>>,
 }
 
-#[derive(Clone, Deserialize)]
-struct OldKey {
+#[derive(Clone, PartialEq, Deserialize)]
+pub(super) struct OldKey {
     #[serde(rename = "e2eKeyId")]
-    id: String,
+    pub(super) id: String,
     #[serde(rename = "E2EKey")]
     key: String,
 }
@@ -148,7 +173,8 @@ impl Room {
     /// Whether the current key may be used and given away: it is the one that the room names.
     pub(super) fn usable_key(&self) -> Option<Arc<RoomKey>> {
         let key = self.ring.current()?;
-        let named = self.document.as_ref().and_then(|document| document.e2e_key_id.as_deref());
+        // Not before it is known which one that is now: it may have been reset meanwhile.
+        let named = self.document.as_ref()?.e2e_key_id.as_deref();
         named.is_none_or(|named| named == key.id().as_str()).then(|| Arc::clone(key))
     }
 
@@ -156,6 +182,59 @@ impl Room {
     pub(super) fn asked_for_all(&self) -> bool {
         let current = self.ring.current().map(|key| key.id().as_str());
         current.is_some() && self.served.as_deref() == current
+    }
+
+    /// Whether a subscription document says other things of keys than are known here.
+    pub(super) fn differs(&self, document: &Value) -> bool {
+        let Ok(told) = serde_json::from_value::<Subscription>(document.clone()) else {
+            return false;
+        };
+        self.subscription.as_ref().is_none_or(|known| {
+            told.key != known.key
+                || told.suggested != known.suggested
+                || (told.old_room_keys.is_some() && told.old_room_keys != known.old_room_keys)
+        })
+    }
+
+    /// Whether a room document says other things of encryption than are known here.
+    pub(super) fn differs_in_room(&self, document: &Value) -> bool {
+        let Ok(told) = serde_json::from_value::<Document>(document.clone()) else {
+            return false;
+        };
+        self.document.as_ref().is_none_or(|known| {
+            let updated = known.updated.clone();
+            Document { updated, ..told } != *known
+        })
+    }
+
+    fn give_up(&mut self) {
+        self.record = Record { given_up: true, ..Record::default() };
+        self.ring = KeyRing::new();
+        self.pending.clear();
+        self.opened = None;
+    }
+
+    /// Takes the record as it is in the store; returns the event that tells of it, if any.
+    fn take_record(&mut self, theirs: Record) -> Result<Option<&'static str>> {
+        let was = self.record.authorized;
+        if !theirs.authorized {
+            self.give_up();
+            self.record.given_up = theirs.given_up;
+            return Ok(was.then_some("roomDeauthorized"));
+        }
+        let ours = std::mem::take(&mut self.record);
+        self.record = Record {
+            current: ours.current.or(theirs.current),
+            keys: merge(theirs.keys, ours.keys.clone()),
+            ..theirs
+        };
+        if self.record.keys.len() != ours.keys.len() || !was {
+            self.ring = ring_of(&self.record)?;
+        }
+        if !was {
+            self.stale = true;
+        }
+        Ok((!was).then_some("roomAuthorized"))
     }
 
     fn holds(&self, key: &RoomKey) -> bool {
@@ -171,14 +250,13 @@ impl Room {
     }
 
     fn made_here(&self, key: &RoomKey) -> bool {
-        let made = |held: &Held| matches!(held.source.as_str(), "created" | "reset");
+        let made = |held: &Held| matches!(held.source.as_str(), "created" | "reset" | "offered");
         self.record.keys.iter().any(|held| made(held) && *held.jwk == key.jwk())
     }
 
     fn leave_if(&mut self, gone: impl FnOnce(&Subscription) -> bool) {
-        if self.subscription.as_ref().is_some_and(gone) {
-            self.subscription = None;
-            self.left = true;
+        if let Some(subscription) = self.subscription.take_if(|known| gone(known)) {
+            self.left = Some(subscription.id);
         }
     }
 }
@@ -192,6 +270,26 @@ impl Shared {
             let room = state.rooms.entry(id.to_owned()).or_default();
             room.ring = ring_of(&record)?;
             room.record = record;
+        }
+        Ok(())
+    }
+
+    /// Takes what other processes on the same store have written: the account, the pins, and the
+    /// records of one room or of all.
+    pub(super) async fn catch_up(self: &Arc<Self>, id: Option<&str>) -> Result<()> {
+        self.catch_up_account().await?;
+        if id.is_none() {
+            self.load_pins().await?;
+        }
+        let prefix = format!("room/{}", id.unwrap_or_default());
+        let records = self.load_newer::<Record>(&prefix).await?;
+        let mut state = self.state();
+        for (name, theirs) in records {
+            let Some(id) = name.strip_prefix("room/") else { continue };
+            let room = state.rooms.entry(id.to_owned()).or_default();
+            if let Some(event) = room.take_record(theirs)? {
+                self.host.emit(event, json!({ "roomId": id }));
+            }
         }
         Ok(())
     }
@@ -215,31 +313,38 @@ impl Shared {
     }
 
     /// A room that is not authorised is neither read nor sent to nor given keys, and its keys are
-    /// forgotten.
-    pub(super) async fn deauthorize(&self, id: &str) -> Result<Value> {
+    /// forgotten. What waits to be sent there is told as failed.
+    pub(super) async fn deauthorize(self: &Arc<Self>, id: &str) -> Result<Value> {
         self.identity()?;
         self.set_authorized(id, false).await?;
+        self.flush(id).await;
         Ok(Value::Null)
     }
 
-    async fn set_authorized(&self, id: &str, authorized: bool) -> Result<()> {
+    pub(super) async fn set_authorized(&self, id: &str, authorized: bool) -> Result<()> {
         {
             let mut state = self.state();
             let room = state.rooms.entry(id.to_owned()).or_default();
-            if room.record.authorized == authorized {
+            if room.record.authorized == authorized && room.record.given_up != authorized {
                 return Ok(());
             }
             if authorized {
                 room.record.authorized = true;
+                room.record.given_up = false;
                 room.stale = true;
             } else {
-                room.record = Record::default();
-                room.ring = KeyRing::new();
-                room.pending.clear();
-                room.opened = None;
+                room.give_up();
             }
+            room.opened = None;
+            room.old_keys_of = None;
         }
-        self.save_room(id).await?;
+        if let Err(failure) = self.write_room(id, true).await {
+            // Authorised again, it is written again. What is given up stays so.
+            if let (true, Some(room)) = (authorized, self.state().rooms.get_mut(id)) {
+                room.record.authorized = false;
+            }
+            return Err(failure);
+        }
         let event = if authorized { "roomAuthorized" } else { "roomDeauthorized" };
         self.host.emit(event, json!({ "roomId": id }));
         self.audit(event, json!({ "roomId": id })).await
@@ -251,6 +356,12 @@ impl Shared {
         rooms.map(|(id, _)| id.clone()).collect()
     }
 
+    fn rooms_with_waiting(&self) -> Vec<String> {
+        let state = self.state();
+        let rooms = state.rooms.iter().filter(|(_, room)| !room.outbox.is_empty());
+        rooms.map(|(id, _)| id.clone()).collect()
+    }
+
     pub(super) fn expect_authorized(&self, id: &str) -> Result<()> {
         self.identity()?;
         match self.state().rooms.get(id) {
@@ -259,23 +370,44 @@ impl Shared {
         }
     }
 
+    /// Writes what is kept of the room. In turn, so that the last to write is right.
     async fn save_room(&self, id: &str) -> Result<()> {
+        self.write_room(id, false).await
+    }
+
+    /// Whether a room is authorised is for who `decides` it now; anybody else keeps what another
+    /// process has decided meanwhile. In turn, so that the last to write is right.
+    async fn write_room(&self, id: &str, decides: bool) -> Result<()> {
+        self.alone(format!("save/{id}"), self.write_room_alone(id, decides)).await
+    }
+
+    async fn write_room_alone(&self, id: &str, decides: bool) -> Result<()> {
         let Some(record) = self.state().rooms.get(id).map(|room| room.record.clone()) else {
             return Ok(());
         };
+        let authorized = record.authorized;
         let merged = self
-            .write(&format!("room/{id}"), record, |theirs, ours| Record {
-                authorized: ours.authorized,
-                current: ours.current,
-                // A room that was given up forgets its keys, whoever still had them.
-                keys: if ours.authorized { merge(theirs.keys, ours.keys) } else { Vec::new() },
+            .write(&format!("room/{id}"), record, |theirs: Record, ours: Record| {
+                let kept = if decides { &ours } else { &theirs };
+                Record {
+                    authorized: kept.authorized,
+                    given_up: kept.given_up,
+                    // A room that was given up forgets its keys, whoever still had them.
+                    keys: match kept.authorized {
+                        true => merge(theirs.keys, ours.keys),
+                        false => Vec::new(),
+                    },
+                    current: ours.current,
+                }
             })
             .await?;
         let mut state = self.state();
         let room = state.rooms.entry(id.to_owned()).or_default();
-        if room.record.keys.len() != merged.keys.len() {
-            room.ring = ring_of(&merged)?;
-            room.record = merged;
+        // Where it was decided anew meanwhile, that is written next.
+        if room.record.authorized == authorized
+            && let Some(event) = room.take_record(merged)?
+        {
+            self.host.emit(event, json!({ "roomId": id }));
         }
         Ok(())
     }
@@ -284,6 +416,7 @@ impl Shared {
     pub(super) async fn sync(self: &Arc<Self>) -> Result<Value> {
         self.state().account.expect_not_revoked()?;
         self.alone("sync".to_owned(), async {
+            self.catch_up(None).await?;
             if !self.check_settings().await {
                 return Ok(Value::Null);
             }
@@ -296,8 +429,11 @@ impl Shared {
             {
                 self.trouble("", &failure);
             }
-            for id in self.authorized_rooms() {
+            // Also what waits for rooms that are not authorised any more: it is told as failed.
+            for id in self.rooms_with_waiting() {
                 self.flush(&id).await;
+            }
+            for id in self.authorized_rooms() {
                 let unread = |room: &Room| room.stale && room.subscription.is_some();
                 if self.state().rooms.get(&id).is_some_and(unread)
                     && let Err(failure) = self.fetch_messages(&id).await
@@ -316,13 +452,14 @@ impl Shared {
     }
 
     /// Reads what changed in the account's subscriptions and rooms.
-    async fn fetch_lists(&self) -> Result<()> {
+    pub(super) async fn fetch_lists(&self) -> Result<()> {
         let (subscriptions, rooms) = {
             let state = self.state();
             (state.cursors.subscriptions.clone(), state.cursors.rooms.clone())
         };
-        let since = |cursor: &Option<String>| match cursor {
-            Some(cursor) => json!({ "updatedSince": cursor }),
+        // What was changed in the same moment as the latest that was listed may not have been there.
+        let since = |cursor: &Option<String>| match millis_of(Some(&json!(cursor))) {
+            Some(at) => json!({ "updatedSince": iso(at.saturating_sub(OVERLAP)) }),
             None => json!({}),
         };
         let lists: Lists = parse(self.host.get("subscriptions.get", since(&subscriptions)).await?)?;
@@ -342,7 +479,11 @@ impl Shared {
         for document in lists.update {
             self.see_room(&document);
             let id = document.get("_id").and_then(Value::as_str).unwrap_or_default();
-            if let Some(room) = self.state().rooms.get_mut(id) {
+            let updated = time_of(document.get("_updatedAt"));
+            if let Some(room) = self.state().rooms.get_mut(id)
+                && (updated.is_none() || room.updated != updated)
+            {
+                room.updated = updated;
                 room.stale = true;
             }
         }
@@ -352,20 +493,29 @@ impl Shared {
         self.authorize_all().await
     }
 
-    async fn authorize_all(&self) -> Result<()> {
-        if !matches!(&self.options.rooms, Rooms::All(_)) {
+    pub(super) fn takes_all(&self) -> bool {
+        matches!(&self.options.rooms, Rooms::All(_))
+    }
+
+    pub(super) async fn authorize_all(&self) -> Result<()> {
+        if !self.takes_all() {
             return Ok(());
         }
         let found: Vec<String> = {
             let state = self.state();
             let encrypted = state.rooms.iter().filter(|(_, room)| {
                 room.subscription.is_some()
+                    && !room.record.given_up
                     && room.document.as_ref().is_some_and(Document::is_encrypted)
             });
             encrypted.map(|(id, _)| id.clone()).collect()
         };
         for id in found {
-            self.set_authorized(&id, true).await?;
+            // It may have been given up meanwhile.
+            let given_up = self.state().rooms.get(&id).is_some_and(|room| room.record.given_up);
+            if !given_up {
+                self.set_authorized(&id, true).await?;
+            }
         }
         Ok(())
     }
@@ -377,21 +527,29 @@ impl Shared {
         if let (Some(id), Ok(mut subscription)) = (id, subscription) {
             let mut state = self.state();
             let room = state.rooms.entry(id.to_owned()).or_default();
+            subscription.updated = time_of(document.get("_updatedAt"));
+            let known = room.subscription.as_ref();
+            // Streams and answers overtake each other. A reset changes a subscription without a
+            // new time, so of two with the same time the later counts.
+            let late = known.is_some_and(|known| is_before(&subscription.updated, &known.updated))
+                || room.left.as_ref().is_some_and(|left| *left == subscription.id);
+            if late {
+                return;
+            }
             // Servers before 7.13 leave old keys out of lists; `getOne` has them.
             if subscription.old_room_keys.is_none() {
                 subscription.old_room_keys =
                     room.subscription.take().and_then(|known| known.old_room_keys);
             }
             room.subscription = Some(subscription);
-            room.left = false;
+            room.left = None;
         }
     }
 
-    /// The account has left the room. Its next subscription there has another id, and this may be
-    /// told late.
-    pub(super) fn see_left(&self, id: &str, removed: &Value) {
+    /// The server has no subscription to the room for the account: it has left.
+    pub(super) fn see_gone(&self, id: &str) {
         if let Some(room) = self.state().rooms.get_mut(id) {
-            room.leave_if(|known| removed.get("_id").and_then(Value::as_str) == Some(&known.id));
+            room.leave_if(|_| true);
         }
     }
 
@@ -404,7 +562,7 @@ impl Shared {
         for (id, room) in &mut self.state().rooms {
             if !listed.contains(id.as_str()) {
                 room.subscription = None;
-                room.left = true;
+                room.left.get_or_insert_default();
             }
         }
     }
@@ -412,7 +570,7 @@ impl Shared {
     /// Refuses what needs a member, where the account has left the room.
     pub(super) fn expect_member(&self, id: &str) -> Result<()> {
         match self.state().rooms.get(id) {
-            Some(room) if room.left => {
+            Some(room) if room.left.is_some() => {
                 Err(Failure::new(Code::NotAMember, "the account is not in the room any more"))
             }
             _ => Ok(()),
@@ -422,9 +580,30 @@ impl Shared {
     /// Takes a room document.
     pub(super) fn see_room(&self, document: &Value) {
         let id = document.get("_id").and_then(Value::as_str);
-        if let (Some(id), Ok(seen)) = (id, serde_json::from_value::<Document>(document.clone())) {
-            self.state().rooms.entry(id.to_owned()).or_default().document = Some(seen);
+        let seen = serde_json::from_value::<Document>(document.clone());
+        if let (Some(id), Ok(mut seen)) = (id, seen) {
+            seen.updated = time_of(document.get("_updatedAt"));
+            let before = self.switched_on(id);
+            {
+                let mut state = self.state();
+                let known = &mut state.rooms.entry(id.to_owned()).or_default().document;
+                // Streams and answers overtake each other.
+                if !known.as_ref().is_some_and(|known| is_before(&seen.updated, &known.updated)) {
+                    *known = Some(seen);
+                }
+            }
+            self.tell_encryption(id, before);
         }
+    }
+
+    /// The server's time when the lists were last read, as far as their documents tell, in
+    /// milliseconds since 1970: nothing that came later has been seen. Our own clock may be wrong
+    /// by hours.
+    pub(super) fn server_time(&self) -> Option<u64> {
+        let state = self.state();
+        let Cursors { subscriptions, rooms } = &state.cursors;
+        let latest = subscriptions.iter().chain(rooms).max()?;
+        millis_of(Some(&json!(latest)))
     }
 
     /// Forgets subscriptions that are gone: the account has left these rooms.
@@ -440,13 +619,18 @@ impl Shared {
 
     /// Reads one room and its subscription in full.
     pub(super) async fn refresh_room(&self, id: &str) -> Result<()> {
+        let named = |document: &&Value, member: &str| {
+            document.get(member).and_then(Value::as_str) == Some(id)
+        };
         let body = self.host.get("rooms.info", json!({ "roomId": id })).await?;
-        if let Some(document) = body.get("room") {
+        if let Some(document) = body.get("room").filter(|document| named(document, "_id")) {
             self.see_room(document);
         }
         let body = self.host.get("subscriptions.getOne", json!({ "roomId": id })).await?;
-        if let Some(document) = body.get("subscription").filter(|document| document.is_object()) {
-            self.see_subscription(document);
+        match body.get("subscription") {
+            Some(Value::Null) => self.see_gone(id),
+            Some(document) if named(&document, "rid") => self.see_subscription(document),
+            _ => {}
         }
         Ok(())
     }
@@ -519,19 +703,7 @@ impl Shared {
         passphrase: &str,
     ) -> Result<Value> {
         self.identity()?;
-        let malformed = || Failure::new(Code::MalformedEnvelope, "this is not a bundle of keys");
-        let bundle: Bundle = serde_json::from_str(bundle).map_err(|_| malformed())?;
-        let decode = |text: &str| STANDARD.decode_to_vec(text).map_err(|_| malformed());
-        let secret = Secret::text(Zeroizing::new(passphrase.to_owned()))?;
-        let vault = Vault::unwrap(&decode(&bundle.key)?, &secret).map_err(|error| match error {
-            VaultError::WrongSecret => {
-                Failure::new(Code::WrongPassphrase, "the passphrase does not open this bundle")
-            }
-            _ => malformed(),
-        })?;
-        let payload = vault.open(EXPORT, 1, &decode(&bundle.sealed)?).map_err(|_| malformed())?;
-        let rooms: BTreeMap<String, Record> =
-            serde_json::from_slice(&payload).map_err(|_| malformed())?;
+        let rooms = open_bundle(bundle, passphrase)?;
         let (mut taken, mut skipped) = (0, 0);
         for (id, record) in rooms {
             if self.expect_authorized(&id).is_err() {
@@ -559,16 +731,13 @@ impl Shared {
 
     async fn settle_room_alone(self: &Arc<Self>, id: &str) -> Result<()> {
         let identity = self.identity()?;
-        if self.expect_member(id).is_err() {
+        if self.expect_member(id).and_then(|()| self.expect_switched_on(id)).is_err() {
             // What waits to be sent there is told as failed.
             let (shared, id) = (Arc::clone(self), id.to_owned());
             self.host.spawn(async move { shared.flush(&id).await });
             return Ok(());
         }
         let Some((document, subscription)) = self.known(id) else { return Ok(()) };
-        if !document.is_encrypted() {
-            return Ok(());
-        }
         let before = self.key_ids(id);
         let last = self.state().rooms.get(id).and_then(|room| room.record.current.clone());
         self.fetch_old_keys(id, &document).await?;
@@ -625,10 +794,10 @@ impl Shared {
         let body = json!({ "uid": self.options.user_id, "rid": id, "key": wrapped });
         self.host.post("e2e.updateGroupKey", body).await?;
         if let Some(room) = self.state().rooms.get_mut(id) {
-            room.opened = Some(Opened { wrapped: wrapped.clone(), by_present: true });
             if let Some(subscription) = &mut room.subscription {
-                subscription.key = Some(wrapped);
+                subscription.key = Some(wrapped.clone());
             }
+            room.opened = Some(Opened { wrapped, by_present: true, since: 0, settled: None });
         }
         Ok(())
     }
@@ -745,8 +914,8 @@ impl Shared {
         wrapped: &str,
         document: &Document,
     ) -> Result<()> {
-        let is_known = |room: &Room| room.opened.as_ref().is_some_and(|o| o.wrapped == wrapped);
-        if self.state().rooms.get(id).is_some_and(is_known) {
+        let is_final = |room: &Room| room.opened.as_ref().is_some_and(|o| o.is_final(wrapped));
+        if self.state().rooms.get(id).is_some_and(is_final) {
             return Ok(());
         }
         let mut unwrapped = self.unwrap(wrapped);
@@ -758,8 +927,15 @@ impl Shared {
             unwrapped = self.unwrap(wrapped);
         }
         let by_present = unwrapped.as_ref().is_ok_and(|unwrapped| unwrapped.by_present);
-        if let Some(room) = self.state().rooms.get_mut(id) {
-            room.opened = Some(Opened { wrapped: wrapped.to_owned(), by_present });
+        {
+            let (now, mut state) = (self.host.now(), self.state());
+            let settled = state.account.settled();
+            if let Some(room) = state.rooms.get_mut(id) {
+                let before = room.opened.take().filter(|opened| opened.wrapped == wrapped);
+                let since = before.map_or(now, |before| before.since);
+                let wrapped = wrapped.to_owned();
+                room.opened = Some(Opened { wrapped, by_present, since, settled });
+            }
         }
         let Ok(Unwrapped { key, .. }) = unwrapped else { return Ok(()) };
         let named = document.e2e_key_id.as_deref();
@@ -803,7 +979,8 @@ impl Shared {
         let since = self.host.now();
         let mut state = self.state();
         let room = state.rooms.entry(id.to_owned()).or_default();
-        if !room.holds(key) {
+        // Given up meanwhile: its keys are forgotten.
+        if room.record.authorized && !room.holds(key) {
             room.record.keys.push(Held {
                 id: key.id().to_string(),
                 recorded_id: recorded_id.to_string(),
@@ -815,19 +992,14 @@ impl Shared {
         }
     }
 
-    /// Drops a key of ours that lost the race: nothing was encrypted under it.
-    fn forget(&self, id: &str, key: &RoomKey) -> Result<()> {
-        let mut state = self.state();
-        let room = state.rooms.entry(id.to_owned()).or_default();
-        room.record.keys.retain(|held| *held.jwk != key.jwk());
-        room.ring = ring_of(&room.record)?;
-        Ok(())
-    }
-
-    /// Creates the room's first key (protocol §3.4); drops it where somebody was faster.
+    /// Creates the room's first key (protocol §3.4), or offers one again that was made here.
     async fn create(self: &Arc<Self>, id: &str) -> Result<()> {
         let identity = self.identity()?;
-        let key = self.new_key().await?;
+        let made = self.state().rooms.get(id).and_then(Room::newest_made);
+        let key = match made {
+            Some(key) => key,
+            None => self.new_key().await?,
+        };
         let wrapped = key.wrap_for(&mut **self.rng(), identity.public_key())?;
         // Kept before it is published, or a lost answer would lose the room's key.
         self.hold(id, &key, key.id().clone(), "created");
@@ -848,7 +1020,7 @@ impl Shared {
             self.refresh_room(id).await?;
         }
         if !self.names(id, &key) {
-            self.forget(id, &key)?;
+            self.yield_to_another(id, &key);
             self.save_room(id).await?;
             return self.ask(id).await;
         }
@@ -856,6 +1028,16 @@ impl Shared {
         self.tell_current(id, None, Some(key.id().as_str()));
         self.audit("keyCreated", json!({ "roomId": id, "keyId": key.id().as_str() })).await?;
         self.serve_newcomers(id).await
+    }
+
+    /// Marks a key of ours that lost the race. It is not thrown away: servers before 8.7 may yet
+    /// name it, from an earlier attempt that was under way for long. Nobody else is given it.
+    fn yield_to_another(&self, id: &str, key: &RoomKey) {
+        let mut state = self.state();
+        let room = state.rooms.entry(id.to_owned()).or_default();
+        if let Some(held) = room.record.keys.iter_mut().find(|held| *held.jwk == key.jwk()) {
+            held.source = "offered".to_owned();
+        }
     }
 
     fn names(&self, id: &str, key: &RoomKey) -> bool {
@@ -867,8 +1049,7 @@ impl Shared {
         {
             let mut state = self.state();
             let room = state.rooms.entry(id.to_owned()).or_default();
-            room.ring.set_current(Arc::clone(key));
-            room.record.current = Some(key.id().to_string());
+            room.make_current(Arc::clone(key));
         }
         self.save_room(id).await?;
         self.retry_pending(id).await;
@@ -909,7 +1090,8 @@ impl Shared {
         let due = {
             let mut state = self.state();
             let room = state.rooms.entry(id.to_owned()).or_default();
-            let due = room.asked == 0 || now.saturating_sub(room.asked) >= REQUEST_PAUSE;
+            // A clock that was set back must not silence it.
+            let due = room.asked == 0 || now.abs_diff(room.asked) >= REQUEST_PAUSE;
             if due {
                 room.asked = now.max(1);
             }
@@ -963,7 +1145,7 @@ impl Shared {
         let room = state.rooms.get(id)?;
         let named = room.document.as_ref()?.e2e_key_id.clone()?;
         let stored = room.subscription.as_ref()?.key.as_ref()?;
-        let examined = room.opened.as_ref().is_some_and(|opened| opened.wrapped == *stored);
+        let examined = room.opened.as_ref().is_some_and(|opened| opened.is_final(stored));
         let stuck = examined && room.usable_key().is_none() && room.stuck.as_ref() != Some(&named);
         stuck.then_some(named)
     }
@@ -1088,7 +1270,8 @@ impl Shared {
 impl Room {
     /// All keys but the current one: the id they are recorded under, since when, the key.
     pub(super) fn old_keys(&self, current: &RoomKey) -> Result<Vec<(String, u64, Arc<RoomKey>)>> {
-        let old = self.record.keys.iter().filter(|held| *held.jwk != current.jwk());
+        let known = |held: &&Held| *held.jwk != current.jwk() && held.source != "offered";
+        let old = self.record.keys.iter().filter(known);
         old.map(|held| {
             let key = RoomKey::from_jwk(&held.jwk, held.id.parse()?)?;
             Ok((held.recorded_id.clone(), held.since, Arc::new(key)))
@@ -1096,15 +1279,29 @@ impl Room {
         .collect()
     }
 
+    fn make_current(&mut self, key: Arc<RoomKey>) {
+        // Where it is not held any more, the room was given up meanwhile.
+        let held = self.record.keys.iter_mut().find(|held| *held.jwk == key.jwk());
+        let Some(held) = held else { return };
+        if held.source == "offered" {
+            held.source = "created".to_owned();
+        }
+        self.record.current = Some(key.id().to_string());
+        self.ring.set_current(key);
+    }
+
+    /// The last key that was created here, for a room that still has none.
+    fn newest_made(&self) -> Option<Arc<RoomKey>> {
+        let made = |held: &&Held| matches!(held.source.as_str(), "created" | "offered");
+        self.ring.newest(&self.record.keys.iter().rev().find(made)?.id.parse().ok()?)
+    }
+
     /// The key that the room names becomes the current one; without one, none is.
     fn settle_current(&mut self, document: &Document) {
         let named = document.e2e_key_id.as_deref().or(self.record.current.as_deref());
         let held = named.and_then(|named| named.parse().ok()).and_then(|id| self.ring.newest(&id));
         match held {
-            Some(key) => {
-                self.record.current = Some(key.id().to_string());
-                self.ring.set_current(key);
-            }
+            Some(key) => self.make_current(key),
             None => self.ring.retire_current(),
         }
     }
@@ -1118,11 +1315,34 @@ struct Bundle {
     sealed: String,
 }
 
+/// What such a bundle holds, by room.
+pub(super) fn open_bundle(
+    bundle: &str,
+    passphrase: &str,
+) -> std::result::Result<BTreeMap<String, Record>, Error> {
+    let malformed = |_| ParticipantError::Bundle;
+    let bundle: Bundle = serde_json::from_str(bundle).map_err(malformed)?;
+    let decode = |text: &str| STANDARD.decode_to_vec(text).map_err(|_| ParticipantError::Bundle);
+    let secret = Secret::text(Zeroizing::new(passphrase.to_owned()))?;
+    let vault = Vault::unwrap(&decode(&bundle.key)?, &secret).map_err(|error| match error {
+        VaultError::WrongSecret => ParticipantError::BundlePassphrase,
+        _ => ParticipantError::Bundle,
+    })?;
+    let payload =
+        vault.open(EXPORT, 1, &decode(&bundle.sealed)?).map_err(|_| ParticipantError::Bundle)?;
+    Ok(serde_json::from_slice(&payload).map_err(malformed)?)
+}
+
 #[derive(Deserialize)]
 struct Lists {
     update: Vec<Value>,
     #[serde(default)]
     remove: Vec<Value>,
+}
+
+/// Whether a document is older than another one; nobody can tell without both times.
+fn is_before(time: &Option<String>, other: &Option<String>) -> bool {
+    time.as_ref().zip(other.as_ref()).is_some_and(|(time, other)| time < other)
 }
 
 /// The largest `_updatedAt`, which ISO texts of one form compare by.
@@ -1140,7 +1360,7 @@ fn merge(theirs: Vec<Held>, ours: Vec<Held>) -> Vec<Held> {
     merged
 }
 
-fn ring_of(record: &Record) -> Result<KeyRing> {
+pub(super) fn ring_of(record: &Record) -> std::result::Result<KeyRing, RoomKeyError> {
     let mut ring = KeyRing::new();
     for held in &record.keys {
         let key = RoomKey::from_jwk(&held.jwk, held.id.parse()?)?;

@@ -34,6 +34,19 @@ pub(crate) enum Half {
 pub(crate) struct User {
     pub(crate) public_key: Option<String>,
     pub(crate) private_key: Option<String>,
+    /// Every envelope that was ever stored.
+    pub(crate) envelopes: Vec<String>,
+    /// Whether the account was told to make a new pair.
+    pub(crate) rotates: bool,
+}
+
+/// What a process knew when it asked for something.
+#[derive(Clone, Default)]
+pub(crate) struct Basis {
+    /// When the server last told it the room, asked by itself, as the room was then.
+    pub(crate) read: Option<u64>,
+    /// The key ids of the room that it was ever told, in this life.
+    pub(crate) seen: BTreeSet<String>,
 }
 
 #[derive(Clone, Default)]
@@ -41,8 +54,9 @@ pub(crate) struct Subscription {
     id: String,
     updated: u64,
     pub(crate) key: Option<String>,
-    suggested: Option<String>,
+    pub(crate) suggested: Option<String>,
     suggested_old: Option<Value>,
+    suggested_at: u64,
     pub(crate) old_keys: Option<Vec<Value>>,
 }
 
@@ -56,10 +70,6 @@ pub(crate) struct Room {
     pub(crate) messages: Vec<Value>,
     /// Somebody is resetting the room's key.
     locked: bool,
-    /// When the room got its key's id.
-    named: u64,
-    /// When each member last read the room.
-    read: BTreeMap<String, u64>,
 }
 
 pub(crate) struct Server {
@@ -77,7 +87,13 @@ pub(crate) struct Server {
     /// What must never happen.
     pub(crate) violations: Vec<String>,
     subscriptions: u64,
-    /// Members who replaced the room's key on the server by a stale one of their own.
+    /// The most old keys that somebody had before they were cut to ten, and the most members who
+    /// were without a key when they were listed.
+    pub(crate) longest: usize,
+    pub(crate) most_waiting: usize,
+    /// Members for whom the server keeps another key than the room's, without a fault of theirs:
+    /// it was the room's when it was written, or the room's key changed while the request was
+    /// under way. The server has no conditional update, and serves nobody who has any key.
     pub(crate) spoiled: BTreeSet<(String, String)>,
 }
 
@@ -126,6 +142,8 @@ impl Server {
             told: Vec::new(),
             violations: Vec::new(),
             subscriptions: 0,
+            longest: 0,
+            most_waiting: 0,
             spoiled: BTreeSet::new(),
         }
     }
@@ -160,6 +178,7 @@ impl Server {
         let room = self.rooms.get_mut(room_id).expect("a room");
         let Some(gone) = room.members.remove(user) else { return };
         room.unqueue(user);
+        self.spoiled.remove(&(room_id.to_owned(), user.to_owned()));
         let document = json!({ "_id": gone.id, "rid": room_id, "u": { "_id": user }, "t": "p" });
         self.removed.push((user.to_owned(), gone.id, self.now));
         self.tell(
@@ -235,7 +254,8 @@ impl Server {
         if let Some(key) = &subscription.suggested {
             document["E2ESuggestedKey"] = json!(key);
         }
-        if let Some(keys) = &subscription.old_keys {
+        // Before 8.0, lists and streams leave them out.
+        if let Some(keys) = subscription.old_keys.as_ref().filter(|_| whole || self.is_8()) {
             document["oldRoomKeys"] = json!(keys);
         }
         if let Some(keys) = subscription.suggested_old.as_ref().filter(|_| whole) {
@@ -244,14 +264,18 @@ impl Server {
         document
     }
 
-    pub(crate) fn request(&mut self, user: &str, request: &Request) -> Reply {
+    fn is_8(&self) -> bool {
+        self.version.starts_with('8')
+    }
+
+    pub(crate) fn request(&mut self, user: &str, request: &Request, basis: &Basis) -> Reply {
         let query = request.query.clone().unwrap_or_default();
         let body = request.body.clone().unwrap_or_default();
         let half = match request.path.as_str() {
             "e2e.setRoomKeyID" if !self.atomic => self.begin_key_id(user, &body),
             "e2e.resetRoomKey" => self.begin_reset(user, &body),
             path => {
-                return Reply::Done(match self.answer(user, path, &query, &body) {
+                return Reply::Done(match self.answer(user, path, &query, &body, basis) {
                     Ok(mut answer) => {
                         answer["success"] = json!(true);
                         Outcome::Ok(answer)
@@ -266,7 +290,14 @@ impl Server {
         }
     }
 
-    fn answer(&mut self, user: &str, path: &str, query: &Value, body: &Value) -> Answer {
+    fn answer(
+        &mut self,
+        user: &str,
+        path: &str,
+        query: &Value,
+        body: &Value,
+        basis: &Basis,
+    ) -> Answer {
         match path {
             "info" => Ok(json!({ "info": { "version": self.version } })),
             "e2e.fetchMyKeys" => {
@@ -296,9 +327,9 @@ impl Server {
                 self.set_key_id(&room, key_id);
                 Ok(json!({}))
             }
-            "e2e.updateGroupKey" => self.update_group_key(user, body),
-            "e2e.acceptSuggestedGroupKey" => self.answer_suggestion(user, body, true),
-            "e2e.rejectSuggestedGroupKey" => self.answer_suggestion(user, body, false),
+            "e2e.updateGroupKey" => self.update_group_key(user, body, basis),
+            "e2e.acceptSuggestedGroupKey" => self.answer_suggestion(user, body, true, basis),
+            "e2e.rejectSuggestedGroupKey" => self.answer_suggestion(user, body, false, basis),
             "e2e.fetchUsersWaitingForGroupKey" => Ok(self.waiting(user, query)),
             "e2e.provideUsersSuggestedGroupKeys" => Ok(self.provide(user, body)),
             "e2e.requestSubscriptionKeys" => Ok(self.request_keys(user)),
@@ -331,11 +362,10 @@ impl Server {
             "rooms.info" => {
                 let id = text(query, "roomId");
                 self.accessible(user, id)?;
-                let now = self.now;
-                self.rooms.get_mut(id).expect("a room").read.insert(user.to_owned(), now);
                 Ok(json!({ "room": self.room_document(id) }))
             }
             "chat.sendMessage" => self.send(user, &body["message"]),
+            "chat.update" => self.edit(user, body),
             "chat.getMessage" => {
                 let id = text(query, "msgId");
                 let mut all = self.rooms.values().flat_map(|room| &room.messages);
@@ -395,11 +425,12 @@ impl Server {
             return refuse("error-keys-already-set");
         }
         let public_key = text(body, "public_key").to_owned();
-        if user.public_key.as_ref().is_some_and(|known| *known != public_key) {
+        if user.public_key.as_ref().is_some_and(|known| *known != public_key) && !user.rotates {
             self.violations.push(format!("the key pair of {id} was replaced"));
         }
         user.public_key = Some(public_key);
         user.private_key = Some(text(body, "private_key").to_owned());
+        user.envelopes.push(text(body, "private_key").to_owned());
         let mut changed = Vec::new();
         for (room_id, room) in &mut self.rooms {
             if room.members.get(id).is_some_and(|member| member.key.is_none()) {
@@ -423,47 +454,74 @@ impl Server {
     }
 
     fn set_key_id(&mut self, room_id: &str, key_id: String) {
-        let room = self.rooms.get_mut(room_id).expect("a room");
-        if room.key_id.is_some() {
-            // Two creators have won: whoever took the first one's key already keeps it.
-            let holders = room.members.iter().filter(|(_, member)| member.key.is_some());
-            self.spoiled.extend(holders.map(|(id, _)| (room_id.to_owned(), id.clone())));
-        }
-        room.key_id = Some(key_id);
-        room.named = self.now;
+        self.name_key(room_id, key_id);
         self.touch(room_id);
     }
 
-    /// The server takes an old key as well, and serves this member no more. Who could not know
-    /// better, since the key changed after it last read the room, is excused.
-    fn expect_current(&mut self, room_id: &str, user: &str, key: &str) {
-        let room = &self.rooms[room_id];
-        let current = room.key_id.as_ref().is_some_and(|id| key.starts_with(id));
-        let read = room.read.get(user).copied().unwrap_or_default();
-        if !current && read <= room.named {
-            self.spoiled.insert((room_id.to_owned(), user.to_owned()));
+    /// The room's key changes: whoever has another one now, which was the room's when it was
+    /// written, keeps it. On servers before 8.7, two creators do this to each other; a reset does
+    /// it to those who got a key between its two halves.
+    fn name_key(&mut self, room_id: &str, key_id: String) {
+        let room = self.rooms.get_mut(room_id).expect("a room");
+        for (member, subscription) in &room.members {
+            if subscription.key.as_ref().is_some_and(|key| !key.starts_with(&key_id)) {
+                self.spoiled.insert((room_id.to_owned(), member.clone()));
+            }
+        }
+        room.key_id = Some(key_id);
+    }
+
+    /// A member's key was written. The server takes any, and serves this member no more.
+    fn written(&mut self, room_id: &str, user: &str, key: &str, suggested: u64, basis: &Basis) {
+        let place = (room_id.to_owned(), user.to_owned());
+        let Some(named) = self.rooms[room_id].key_id.clone() else { return };
+        if key.starts_with(&named) {
+            self.spoiled.remove(&place);
+            return;
+        }
+        let Some(read) = basis.read else {
+            self.violations.push(format!("{user} wrote a key of {room_id} without a look at it"));
+            return;
+        };
+        if suggested > read {
+            // It accepted what took the place of what it had looked at, and can hand in the right
+            // one: no excuse for the end.
+        } else if basis.seen.contains(&named) {
+            self.violations.push(format!("{user} wrote a stale key of {room_id} and knew better"));
+        } else {
+            self.spoiled.insert(place);
         }
     }
 
-    fn update_group_key(&mut self, user: &str, body: &Value) -> Answer {
+    fn update_group_key(&mut self, user: &str, body: &Value, basis: &Basis) -> Answer {
         let (target, room_id) = (text(body, "uid").to_owned(), text(body, "rid").to_owned());
         let key = text(body, "key").to_owned();
         if self.accessible(user, &room_id).is_err() {
             return Ok(json!({}));
         }
         if target == user {
-            self.expect_current(&room_id, user, &key);
+            self.written(&room_id, user, &key, 0, basis);
             self.write(&room_id, user, |subscription| subscription.key = Some(key));
             if self.rooms.get_mut(&room_id).is_some_and(|room| room.unqueue(user)) {
                 self.touch(&room_id);
             }
         } else {
-            self.write(&room_id, &target, |subscription| subscription.suggested = Some(key));
+            let now = self.now + 1;
+            self.write(&room_id, &target, |subscription| {
+                subscription.suggested = Some(key);
+                subscription.suggested_at = now;
+            });
         }
         Ok(json!({}))
     }
 
-    fn answer_suggestion(&mut self, user: &str, body: &Value, accept: bool) -> Answer {
+    fn answer_suggestion(
+        &mut self,
+        user: &str,
+        body: &Value,
+        accept: bool,
+        basis: &Basis,
+    ) -> Answer {
         let room_id = text(body, "rid").to_owned();
         let Some(room) = self.rooms.get_mut(&room_id) else {
             return refuse("error-subscription-not-found");
@@ -475,6 +533,7 @@ impl Server {
             return refuse("error-no-suggested-key-available");
         }
         let suggested = subscription.suggested.clone().unwrap_or_default();
+        let at = subscription.suggested_at;
         let queued = if accept { room.unqueue(user) } else { room.queue(user) };
         self.write(&room_id, user, |subscription| {
             let suggested = subscription.suggested.take();
@@ -487,7 +546,7 @@ impl Server {
             }
         });
         if accept {
-            self.expect_current(&room_id, user, &suggested);
+            self.written(&room_id, user, &suggested, at, basis);
         }
         if queued {
             self.touch(&room_id);
@@ -495,20 +554,21 @@ impl Server {
         Ok(json!({}))
     }
 
-    fn waiting(&self, user: &str, query: &Value) -> Value {
+    fn waiting(&mut self, user: &str, query: &Value) -> Value {
         let mut lists = Map::new();
         for id in query["roomIds"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             let Ok(room) = self.accessible(user, id) else { continue };
             let waiting = room.members.iter().filter(|(member, subscription)| {
                 *member != user && subscription.key.is_none() && subscription.suggested.is_none()
             });
-            let users: Vec<Value> = waiting
+            let mut users: Vec<Value> = waiting
                 .filter_map(|(member, _)| {
                     let public_key = self.users[member].public_key.as_ref()?;
                     Some(json!({ "_id": member, "public_key": public_key }))
                 })
-                .take(50)
                 .collect();
+            self.most_waiting = self.most_waiting.max(users.len());
+            users.truncate(50);
             if !users.is_empty() {
                 lists.insert(id.to_owned(), Value::Array(users));
             }
@@ -525,7 +585,9 @@ impl Server {
             let mut queued = false;
             for given in users.as_array().into_iter().flatten() {
                 let member = text(given, "_id").to_owned();
+                let now = self.now + 1;
                 self.write(&room_id, &member, |subscription| {
+                    subscription.suggested_at = now;
                     subscription.suggested = Some(text(given, "key").to_owned());
                     if let Some(old) = given.get("oldKeys") {
                         subscription.suggested_old = Some(old.clone());
@@ -570,6 +632,9 @@ impl Server {
         let Some(previous) = room.key_id.clone() else {
             return refuse("error-e2e-key-reset-failed");
         };
+        if text(body, "e2eKeyId") == previous {
+            self.violations.push(format!("the reset of {room_id} was repeated"));
+        }
         room.locked = true;
         let mut affected = Vec::new();
         for (member, subscription) in &mut room.members {
@@ -580,6 +645,8 @@ impl Server {
             subscription.suggested_old = None;
             // A bulk write past the model layer: `_updatedAt` stays, so lists do not show it.
             if let Some(key) = subscription.key.take() {
+                self.longest =
+                    self.longest.max(subscription.old_keys.as_ref().map_or(0, Vec::len) + 1);
                 let old = subscription.old_keys.get_or_insert_default();
                 old.insert(0, json!({ "e2eKeyId": previous, "ts": now, "E2EKey": key }));
                 old.truncate(10);
@@ -587,7 +654,7 @@ impl Server {
             if member != user {
                 affected.push(member.clone());
             }
-            // Whoever was spoiled is well again.
+            // Whoever had a stale key is well again.
             self.spoiled.remove(&(room_id.clone(), member.clone()));
         }
         for member in &affected {
@@ -607,14 +674,10 @@ impl Server {
         match half {
             Half::SetRoomKeyId { room, key_id } => self.set_key_id(&room, key_id),
             Half::Reset { room: id, user, key, key_id, affected } => {
+                self.name_key(&id, key_id);
                 let room = self.rooms.get_mut(&id).expect("a room");
-                room.key_id = Some(key_id);
-                room.named = self.now;
                 room.waiting = Some(affected.into_iter().take(50).collect());
                 room.locked = false;
-                // Whoever got a key between the two halves keeps it, and is not served either.
-                let between = room.members.iter().filter(|(_, member)| member.key.is_some());
-                self.spoiled.extend(between.map(|(member, _)| (id.clone(), member.clone())));
                 self.spoiled.remove(&(id.clone(), user.clone()));
                 self.write(&id, &user, |subscription| subscription.key = Some(key));
                 self.touch(&id);
@@ -647,12 +710,40 @@ impl Server {
         message["u"] = json!({ "_id": user, "username": user });
         let room = self.rooms.get_mut(&room_id).expect("a room");
         room.messages.push(message.clone());
-        let members: Vec<String> = room.members.keys().cloned().collect();
+        self.tell_message(&room_id, &message);
+        Ok(json!({ "message": message }))
+    }
+
+    fn edit(&mut self, user: &str, body: &Value) -> Answer {
+        let room_id = text(body, "roomId").to_owned();
+        self.accessible(user, &room_id)?;
+        if body.get("text").is_some() || !body["content"].is_object() {
+            self.violations.push("an edit in clear".to_owned());
+        }
+        self.now += 1;
+        let now = json!(iso(self.now));
+        let room = self.rooms.get_mut(&room_id).expect("a room");
+        let mut messages = room.messages.iter_mut();
+        let Some(message) = messages.find(|known| known["_id"] == body["msgId"]) else {
+            return Err(failure(Some(400), None));
+        };
+        if text(&message["u"], "_id") != user {
+            return refuse("error-action-not-allowed");
+        }
+        message["content"] = body["content"].clone();
+        message["editedAt"] = now.clone();
+        message["_updatedAt"] = now;
+        let message = message.clone();
+        self.tell_message(&room_id, &message);
+        Ok(json!({ "message": message }))
+    }
+
+    fn tell_message(&mut self, room_id: &str, message: &Value) {
+        let members: Vec<String> = self.rooms[room_id].members.keys().cloned().collect();
         for member in members {
             self.tell(&member, json!({ "type": "message", "message": message }));
         }
-        self.touch(&room_id);
-        Ok(json!({ "message": message }))
+        self.touch(room_id);
     }
 }
 

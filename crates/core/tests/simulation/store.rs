@@ -14,8 +14,10 @@ pub(crate) struct Store {
     pub(crate) vault: Arc<Vault>,
     records: BTreeMap<String, (u64, String)>,
     claims: BTreeMap<String, u64>,
-    /// The texts of the outgoing messages that were ever kept here.
-    pub(crate) kept: Vec<String>,
+    /// The outgoing messages that were ever kept here: their ids by their texts.
+    pub(crate) kept: BTreeMap<String, String>,
+    /// From when on messages are told, by room: the first mark that was kept.
+    pub(crate) since: BTreeMap<String, String>,
 }
 
 /// What a store that does not work answers.
@@ -34,7 +36,8 @@ impl Store {
             vault: Arc::new(Vault::generate(rng)),
             records: BTreeMap::new(),
             claims: BTreeMap::new(),
-            kept: Vec::new(),
+            kept: BTreeMap::new(),
+            since: BTreeMap::new(),
         }
     }
 
@@ -60,7 +63,12 @@ impl Store {
                 Some(data) => {
                     let plain = self.open(name, expected + 1, data);
                     if let Some(msg) = plain.pointer("/message/msg").and_then(Value::as_str) {
-                        self.kept.push(msg.to_owned());
+                        let id = plain["id"].as_str().expect("an id");
+                        self.kept.insert(msg.to_owned(), id.to_owned());
+                    }
+                    if let Some(room) = name.strip_prefix("seen/") {
+                        let mark = plain["lastUpdate"].as_str().expect("a mark").to_owned();
+                        self.since.entry(room.to_owned()).or_insert(mark);
                     }
                     self.records.insert(name.clone(), (expected + 1, data.clone()));
                 }

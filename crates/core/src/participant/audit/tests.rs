@@ -16,13 +16,13 @@ fn pieces_cover_each_time_once() {
         assert_eq!(covers(&all, time), 1, "{time}");
     }
     assert!(all.windows(2).all(|pair| pair[0] < pair[1]), "in order");
-    assert!(all.len() < 400, "{}", all.len());
+    assert!(all.len() < 700, "{}", all.len());
 }
 
 #[test]
 fn pieces_of_a_range_are_few() {
     let hour = pieces(&(NOW - 3_600_000..=NOW), NOW);
-    assert!(hour.len() <= 2, "{hour:?}");
+    assert!(hour.len() <= 5, "{hour:?}");
     assert_eq!(covers(&hour, NOW - 3_600_000), 1);
     assert_eq!(covers(&hour, NOW), 1);
     assert_eq!(pieces(&RangeInclusive::new(5, 4), NOW), Vec::<String>::new());
