@@ -175,6 +175,8 @@ const POLL = 15_000;
 /** The same where the realtime streams tell of changes: a safety net. */
 const SAFETY_NET = 5 * 60_000;
 
+/** How many messages are decrypted at once: few enough not to hold up the event loop. */
+const BATCH = 500;
 /** A longer timer would fire at once. */
 const MAX_TIMER = 2 ** 31 - 1;
 
@@ -420,10 +422,26 @@ export class Participant extends EventEmitter {
 
   /** Decrypts many; one that cannot be read does not keep the others from being read. */
   async decryptMessages(messages: Iterable<object>): Promise<(DecryptedMessage | E2eeError)[]> {
-    const results = await this.#command({ command: 'decrypt', messages: [...messages] });
-    return (results as [DecryptedMessage | E2eeErrorCode, string?][]).map(([result, message]) =>
-      typeof result === 'string' ? new E2eeError(result, String(message)) : result,
-    );
+    const all = [...messages];
+    const results: (DecryptedMessage | E2eeError)[] = [];
+    let batch = this.#decryptBatch(all.slice(0, BATCH));
+    for (let next = BATCH; ; next += BATCH) {
+      const outcomes = await batch;
+      const more = next < all.length;
+      // It is under way while this one is read.
+      if (more) batch = this.#decryptBatch(all.slice(next, next + BATCH));
+      for (const [result, message] of outcomes) {
+        results.push(typeof result === 'string' ? new E2eeError(result, String(message)) : result);
+      }
+      if (!more) return results;
+    }
+  }
+
+  #decryptBatch(messages: object[]): Promise<[DecryptedMessage | E2eeErrorCode, string?][]> {
+    const outcomes = this.#command({ command: 'decrypt', messages });
+    // Whoever waits for it is told; until then nobody needs to be.
+    outcomes.catch(() => undefined);
+    return outcomes as Promise<[DecryptedMessage | E2eeErrorCode, string?][]>;
   }
 
   /**

@@ -17,4 +17,5 @@ mod participant;
 mod random;
 mod room_key;
 mod store;
+mod text;
 mod vault;

@@ -13,8 +13,7 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64_simd::STANDARD;
 use indexmap::IndexMap;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -211,7 +210,7 @@ fn members(object: Object) -> Value {
 fn tagged_value(object: &Object) -> Option<Value> {
     match object.first().map(|(key, value)| (key.as_str(), value))? {
         ("$date", Value::Number(number)) => whole(number).map(Value::Date),
-        ("$binary", Value::String(text)) => BASE64_STANDARD.decode(text).ok().map(Value::Binary),
+        ("$binary", Value::String(text)) => STANDARD.decode_to_vec(text).ok().map(Value::Binary),
         ("$InfNaN", Value::Number(number)) => match number.as_i64()? {
             0 => Some(Value::NotFinite(NotFinite::NaN)),
             1 => Some(Value::NotFinite(NotFinite::Infinity)),
@@ -309,7 +308,7 @@ impl Serialize for Value {
             Self::String(text) => serializer.serialize_str(text),
             Self::Array(items) => items.serialize(serializer),
             Self::Date(milliseconds) => tagged(serializer, "$date", milliseconds),
-            Self::Binary(bytes) => tagged(serializer, "$binary", &BASE64_STANDARD.encode(bytes)),
+            Self::Binary(bytes) => tagged(serializer, "$binary", &STANDARD.encode_to_string(bytes)),
             Self::NotFinite(value) => {
                 let code = match value {
                     NotFinite::NaN => 0,

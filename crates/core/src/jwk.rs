@@ -1,7 +1,6 @@
 //! JSON Web Keys (RFC 7517, RFC 7518 §6) as WebCrypto writes and reads them.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use base64_simd::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -248,7 +247,7 @@ fn to_json<T: Serialize>(jwk: &T) -> Zeroizing<String> {
 }
 
 fn encode(bytes: &[u8]) -> Zeroizing<String> {
-    Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(bytes))
+    Zeroizing::new(URL_SAFE_NO_PAD.encode_to_string(bytes))
 }
 
 /// Base64urlUInt (RFC 7518 §2): no leading zero bytes.
@@ -257,7 +256,7 @@ fn encode_integer(bytes: &[u8]) -> Zeroizing<String> {
 }
 
 fn decode(text: &str, reason: &'static str) -> Result<Zeroizing<Vec<u8>>, JwkError> {
-    BASE64_URL_SAFE_NO_PAD.decode(text).map(Zeroizing::new).map_err(|_| reason.into())
+    URL_SAFE_NO_PAD.decode_to_vec(text).map(Zeroizing::new).map_err(|_| reason.into())
 }
 
 fn integer(

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64_simd::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -691,8 +690,8 @@ impl Shared {
         let sealed = vault.seal(&mut **rng, EXPORT, 1, &payload)?;
         let bundle = Bundle {
             format: EXPORT.to_owned(),
-            key: BASE64_STANDARD.encode(key),
-            sealed: BASE64_STANDARD.encode(sealed),
+            key: STANDARD.encode_to_string(key),
+            sealed: STANDARD.encode_to_string(sealed),
         };
         Ok(json!(serde_json::to_string(&bundle).unwrap_or_default()))
     }
@@ -1323,7 +1322,7 @@ pub(super) fn open_bundle(
 ) -> std::result::Result<BTreeMap<String, Record>, Error> {
     let malformed = |_| ParticipantError::Bundle;
     let bundle: Bundle = serde_json::from_str(bundle).map_err(malformed)?;
-    let decode = |text: &str| BASE64_STANDARD.decode(text).map_err(|_| ParticipantError::Bundle);
+    let decode = |text: &str| STANDARD.decode_to_vec(text).map_err(|_| ParticipantError::Bundle);
     let secret = Secret::text(Zeroizing::new(passphrase.to_owned()))?;
     let vault = Vault::unwrap(&decode(&bundle.key)?, &secret).map_err(|error| match error {
         VaultError::WrongSecret => ParticipantError::BundlePassphrase,

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64_simd::STANDARD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -126,7 +125,7 @@ impl Shared {
     fn change(&self, name: &str, expected: u64, plaintext: Option<&Vec<u8>>) -> Result<Change> {
         let seal = |plaintext| self.vault.seal(&mut **self.rng(), name, expected + 1, plaintext);
         let sealed = plaintext.map(|plaintext| seal(plaintext)).transpose()?;
-        let data = sealed.map(|sealed| BASE64_STANDARD.encode(sealed));
+        let data = sealed.map(|sealed| STANDARD.encode_to_string(sealed));
         Ok(Change { name: name.to_owned(), expected, data })
     }
 
@@ -165,7 +164,7 @@ impl Record {
         vault: &Vault,
     ) -> std::result::Result<T, VaultError> {
         const CORRUPT: VaultError = VaultError::Corrupt("a record is not readable");
-        let sealed = BASE64_STANDARD.decode(&self.data).map_err(|_| CORRUPT)?;
+        let sealed = STANDARD.decode_to_vec(&self.data).map_err(|_| CORRUPT)?;
         let plaintext: Zeroizing<Vec<u8>> = vault.open(&self.name, self.version, &sealed)?;
         serde_json::from_slice(&plaintext).map_err(|_| CORRUPT)
     }
