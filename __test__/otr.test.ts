@@ -51,9 +51,9 @@ function watched(store: RecordStore): RecordStore {
   return {
     vault: store.vault,
     load: (prefix) => store.load(prefix),
-    commit: (batch) => {
-      written.push(...batch.map(({ name }) => name));
-      return store.commit(batch);
+    commit: (batch, claims) => {
+      written.push(...batch.map(({ name }) => name), ...(claims ?? []).map(({ id }) => id));
+      return store.commit(batch, claims);
     },
     claim: (id, ttl) => {
       written.push(id);
@@ -319,6 +319,21 @@ describe('in a workspace of version 7.0', () => {
     await person.ends();
     expect(await over).toEqual({ roomId: rid, state: 'NOT_STARTED' });
     expect(await codeOf(accept)).toBe('ERR_E2EE_OTR_NOT_ESTABLISHED');
+  });
+
+  test('closing the participant ends its session', async () => {
+    await startedByTheBot();
+    await participant.close();
+    expect((await person.hears())[0]).toBe('end');
+    expect(session.state).toBe('NOT_STARTED');
+  });
+
+  test('closing does not wait for a server that is away', async () => {
+    await startedByTheBot();
+    workspace.faults.method('stream-notify-user', { kind: 'delay', ms: 5000 });
+    const began = performance.now();
+    await Promise.all([participant.close(), participant.close()]);
+    expect(performance.now() - began).toBeLessThan(3000);
   });
 
   test('deauthorising the room ends its session', async () => {

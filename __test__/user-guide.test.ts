@@ -12,6 +12,8 @@ import {
   Participant,
   type ParticipantOptions,
   RealtimeWorkspace,
+  type RecordStore,
+  RestWorkspace,
 } from '..';
 import { codeOf } from './helpers';
 import client from './webcrypto-client/client.js';
@@ -74,6 +76,15 @@ describe.each(['7.0', '8.8'] as const)('the user guide, with a server of %s', (v
       () => false,
     );
   }
+
+  /** A store that a participant cannot close. */
+  const keptOpen = (store: RecordStore): RecordStore => ({
+    vault: store.vault,
+    load: (prefix) => store.load(prefix),
+    commit: (batch, claims) => store.commit(batch, claims),
+    claim: (id, ttl) => store.claim(id, ttl),
+    close: async () => undefined,
+  });
 
   const stored = (id: string) => JSON.parse(JSON.stringify(workspace.message(id)));
 
@@ -415,6 +426,25 @@ describe.each(['7.0', '8.8'] as const)('the user guide, with a server of %s', (v
       const other = await device({ passphrase: 'battery staple' });
       await other.sync();
       expect(await reads(other, said)).toEqual(['a secret before', 'a secret after']);
+    });
+
+    test('with a token alone it is completed when there is a new token', async () => {
+      const store = await MemoryStore.open();
+      const { url } = workspace;
+      const by = (authToken: string) => new RestWorkspace({ url, userId: bot._id, authToken });
+      const participant = await device({
+        workspace: by(bot.authToken),
+        store: keptOpen(store),
+        passphrase: 'correct horse',
+      });
+      await expect(participant.resetIdentity({ twoFactor: secondFactor() })).rejects.toMatchObject({
+        code: 'ERR_E2EE_WORKSPACE',
+        status: 401,
+      });
+      expect(workspace.user(bot._id).e2e).toBeUndefined();
+      await participant.close();
+      const again = await device({ workspace: by(workspace.createToken(bot._id)), store });
+      expect(await webClientOpens(await told(again))).toBe(true);
     });
 
     test('a lost answer is found out, and the reset completed', async () => {

@@ -22,6 +22,11 @@ export type OtrState =
   | 'TIMEOUT'
   | 'ERROR';
 
+/** States in which there is something to end. */
+const OPEN: ReadonlySet<OtrState> = new Set(['REQUESTED', 'ESTABLISHING', 'ESTABLISHED']);
+/** How long closing waits for the server to take that. */
+const GOODBYE_MS = 1000;
+
 /** An off-the-record message of the peer's. It is nowhere else. */
 export interface OtrMessage {
   roomId: string;
@@ -239,6 +244,18 @@ export class OtrSessions {
       this.#sessions.set(roomId, session);
     }
     return session;
+  }
+
+  /** Ends them all, as far as their peers can be told without waiting for a server that is away. */
+  async end(): Promise<void> {
+    const open = [...this.#sessions.values()].filter(({ state }) => OPEN.has(state));
+    if (open.length === 0) return;
+    let timer: NodeJS.Timeout | undefined;
+    const enough = new Promise((resolve) => {
+      timer = setTimeout(resolve, GOODBYE_MS);
+    });
+    await Promise.race([enough, Promise.allSettled(open.map((session) => session.end()))]);
+    clearTimeout(timer);
   }
 
   tell(told: Told): void {

@@ -240,6 +240,7 @@ export class Participant extends EventEmitter {
   #commands = 0;
   #poll: NodeJS.Timeout | undefined;
   #closed = false;
+  #closing: Promise<void> | undefined;
   readonly #otr = new OtrSessions({
     check: () => this.#expectRealtime(),
     command: (command) => this.#command(command),
@@ -318,9 +319,17 @@ export class Participant extends EventEmitter {
     await this.#command({ command: 'sync' });
   }
 
-  /** Ends everything: timers, connections, the store. What was sent and not yet answered, waits. */
-  async close(): Promise<void> {
-    if (this.#closed) return;
+  /**
+   * Ends everything: off-the-record sessions, timers, connections, the store. What was sent and not
+   * yet answered, waits.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#end();
+    return this.#closing;
+  }
+
+  async #end(): Promise<void> {
+    await this.#otr.end();
     await this.#stop();
     this.emit('close');
     await this.#workspace.close();
