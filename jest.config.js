@@ -1,4 +1,6 @@
 const shared = {
+  // Installed there: nothing of ours, and much of it twice.
+  modulePathIgnorePatterns: ['<rootDir>/__test__/apps-engine/sandbox/(\\.cache|node_modules)'],
   testEnvironment: 'node',
   transform: {
     '^.+\\.ts$': [

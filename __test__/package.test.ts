@@ -36,10 +36,12 @@ function run(file: string, source: string): string {
 }
 
 const NAMES = [
+  'AppsEngineWorkspace',
   'E2eeError',
   'Identity',
   'MemoryStore',
   'Participant',
+  'PersistenceStore',
   'RealtimeWorkspace',
   'RestWorkspace',
   'RoomKey',

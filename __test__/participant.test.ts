@@ -127,6 +127,61 @@ describe.each(['7.0', '8.8'] as const)('in a workspace of version %s', (version)
     expect(await messagesOf(participant)).toEqual([]);
   });
 
+  test('a message that the application brings is told once, as those of the workspace', async () => {
+    const store = await MemoryStore.open();
+    const participant = await participate({ store: keptOpen(store) });
+    const other = await participate({ store: keptOpen(store) });
+    const told: string[] = [];
+    for (const one of [participant, other]) {
+      one.on('message', ({ document }) => told.push(document.msg));
+      one.on('undecryptable', ({ error }) => told.push(error.code));
+    }
+    const keyId = await ann.createKey(rid);
+    const bring = async (id: string, to = participant, change: object = {}) =>
+      to.receiveMessage({ ...workspace.message(id), ...change }, keyId);
+    // Its key is there, and nobody has told so.
+    const one = await ann.say(rid, 'a secret question');
+    await bring(one);
+    expect(told).toEqual(['a secret question']);
+    await Promise.all([bring(one), bring(one, other)]);
+    await participant.sync();
+    expect(told).toHaveLength(1);
+    // Not for it: in clear, its own, in another room.
+    const two = await ann.say(rid, 'another secret');
+    await bring(two, participant, { t: undefined });
+    await bring(two, participant, { u: { _id: bot._id } });
+    await bring(two, participant, { rid: 'elsewhere' });
+    await bring(two, participant, { content: { algorithm: 'rc.v9' } });
+    expect(told.slice(1)).toEqual(['ERR_E2EE_UNSUPPORTED_ALGORITHM']);
+    // A key that it has not heard of: the room is read anew.
+    await ann.resetKey(rid);
+    await ann.serve(rid);
+    const three = await ann.say(rid, 'a third secret');
+    await participant.receiveMessage(workspace.message(three) ?? {}, 'another key');
+    expect(told.slice(2)).toEqual(['a third secret']);
+  });
+
+  test('it encrypts a message that the application posts itself', async () => {
+    const participant = await participate();
+    expect(await codeOf(() => participant.encryptMessage('elsewhere', 'a secret'))).toBe(
+      'ERR_E2EE_ROOM_NOT_AUTHORIZED',
+    );
+    await ann.createKey(rid);
+    await participant.sync();
+    const message = { msg: 'a secret', threadId: 'thread', mentions: ['@ann'] };
+    const encrypted = await participant.encryptMessage(rid, message);
+    expect(encrypted).toEqual({
+      t: 'e2e',
+      e2e: 'pending',
+      content: expect.objectContaining({
+        algorithm: expect.stringMatching(/^rc\.v[12]\.aes-sha2$/),
+      }),
+      e2eMentions: { e2eUserMentions: ['@ann'], e2eChannelMentions: [] },
+      tmid: 'thread',
+    });
+    expect((await ann.read(rid, encrypted)).msg).toBe('a secret');
+  });
+
   test('it creates the key where there is none, and serves newcomers', async () => {
     const participant = await participate();
     await participant.sync();

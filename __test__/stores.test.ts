@@ -15,12 +15,14 @@ import { promisify } from 'util';
 import {
   type KeyManagement,
   MemoryStore,
+  PersistenceStore,
   type RecordChange,
   type RecordStore,
   SqliteStore,
   type StoreSecret,
 } from '..';
 import type { Vault } from '../binding';
+import { AppPersistence } from './apps-engine/persistence';
 import { codeOf, ROOT } from './helpers';
 
 // The vault is not for users, who get no sealed record into a store by hand.
@@ -61,6 +63,10 @@ async function contents(store: RecordStore, prefix = ''): Promise<[string, numbe
 describe.each<[string, () => Promise<RecordStore>]>([
   ['MemoryStore', () => MemoryStore.open()],
   ['SqliteStore', () => SqliteStore.open(newPath(), { secret: KEY })],
+  [
+    'PersistenceStore',
+    () => PersistenceStore.open({ ...new AppPersistence().accessors, appId: 'app', secret: KEY }),
+  ],
 ])('%s', (_name, open) => {
   let store: RecordStore;
   beforeEach(async () => {

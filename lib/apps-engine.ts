@@ -1,4 +1,20 @@
 /** What apps import: `index.ts` without what needs Node.js, over WebAssembly. */
+export {
+  type AppAccessors,
+  AppParticipant,
+  type Capabilities,
+  capabilities,
+  type ReceivedMessage,
+} from './apps-engine/app-participant';
+export type {
+  EncryptedAppMessage,
+  EncryptedAppRoom,
+  EncryptedMessageFields,
+  EncryptedRoomFields,
+} from './apps-engine/documents';
+export { PersistenceStore, type PersistenceStoreOptions } from './apps-engine/persistence-store';
+export { type AppSetting, e2eeSettings } from './apps-engine/settings';
+export { AppsEngineWorkspace, type AppsEngineWorkspaceOptions } from './apps-engine/workspace';
 export { E2eeError, type E2eeErrorCode } from './errors';
 export {
   decryptFile,
@@ -27,6 +43,7 @@ export {
   type AuditEntry,
   type AuditFilter,
   type DecryptedMessage,
+  type EncryptedMessage,
   type EncryptedRoomKey,
   type IdentityReset,
   type ImportReport,

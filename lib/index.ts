@@ -1,3 +1,5 @@
+export { PersistenceStore, type PersistenceStoreOptions } from './apps-engine/persistence-store';
+export { AppsEngineWorkspace, type AppsEngineWorkspaceOptions } from './apps-engine/workspace';
 export { E2eeError, type E2eeErrorCode } from './errors';
 export {
   decryptFile,
@@ -34,6 +36,7 @@ export {
   type AuditEntry,
   type AuditFilter,
   type DecryptedMessage,
+  type EncryptedMessage,
   type EncryptedRoomKey,
   type IdentityReset,
   type ImportReport,

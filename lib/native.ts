@@ -14,7 +14,8 @@ export const native: Binding = addon;
 
 function load(): typeof Addon {
   try {
-    return require('../binding.js') as typeof Addon;
+    // Out of bundlers' sight, which load no addons: inside an app, the error tells what to do.
+    return require(['..', 'binding.js'].join('/')) as typeof Addon;
   } catch (cause) {
     throw new E2eeError('ERR_E2EE_UNSUPPORTED_PLATFORM', whatToDo(), { cause });
   }
@@ -31,6 +32,7 @@ function whatToDo(): string {
   return (
     `rocketchat-e2ee has no native binary here (${process.platform}-${process.arch}). ` +
     'Install again without --no-optional or --omit=optional, and without a package-lock.json ' +
-    'from another platform (npm/cli#4828); in a checkout, run `npm run build`.'
+    'from another platform (npm/cli#4828); in a checkout, run `npm run build`; ' +
+    'in a bundle, leave rocketchat-e2ee out of it.'
   );
 }

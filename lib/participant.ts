@@ -10,7 +10,7 @@ import {
   encryptFileStream,
   type FileEncryptStream,
 } from './file';
-import type { MessageAttachment, MessageContent } from './message';
+import type { EncryptedContent, MessageAttachment, MessageContent } from './message';
 import { native } from './native';
 import { type OtrRequest, type OtrSession, OtrSessions } from './otr';
 import type { CreatedRoom, NewEncryptedRoom, RoomEncryption } from './room-encryption';
@@ -100,6 +100,15 @@ export interface DecryptedMessage {
   keyId: string;
   /** The message as the server has it, with the decrypted content laid over. */
   document: MessageContent & Record<string, unknown>;
+}
+
+/** What of a message document says that it is encrypted, and what it says. */
+export interface EncryptedMessage {
+  t: 'e2e';
+  e2e: 'pending';
+  content: EncryptedContent;
+  e2eMentions: { e2eUserMentions: string[]; e2eChannelMentions: string[] };
+  tmid?: string;
 }
 
 /** A room key that is held. */
@@ -237,6 +246,9 @@ export class Participant extends EventEmitter {
   /** JSON texts, for the next step. */
   #inputs: string[] = [];
   #stepping = false;
+  /** Effects that are not answered yet, without those that only wait. */
+  #underWay = 0;
+  #settling: (() => void)[] = [];
   #commands = 0;
   #poll: NodeJS.Timeout | undefined;
   #closed = false;
@@ -427,6 +439,36 @@ export class Participant extends EventEmitter {
     const [result] = await this.decryptMessages([message]);
     if (result === undefined || result instanceof E2eeError) throw result;
     return result;
+  }
+
+  /**
+   * Takes a message that the application was brought, by a webhook or by a hook of an app, as if
+   * the workspace had told of it: where it is encrypted, in an authorised room and somebody else's,
+   * the event `message` tells it, once among all that share the store; or `undecryptable`.
+   *
+   * @param message - as REST, DDP or the database has it
+   * @param roomKeyId - the room's `e2eKeyId`, where the application was told: where it is another
+   * than the one known, the room is read anew
+   * @returns when it was told, or is known not to be told here
+   * @throws E2eeError (rejects) with a code of the store or the workspace.
+   */
+  async receiveMessage(message: object, roomKeyId?: string): Promise<void> {
+    await this.#command({ command: 'receive', message, keyId: roomKeyId });
+  }
+
+  /**
+   * Encrypts a message for a way to the room of the application's own. It passes by the outbox:
+   * without a usable key it rejects with `ERR_E2EE_NO_ROOM_KEY`.
+   *
+   * @returns members of a message document: `t`, `e2e`, `content`, `e2eMentions`, and `tmid` in a
+   * thread
+   */
+  async encryptMessage(
+    roomId: string,
+    message: string | OutgoingMessage,
+  ): Promise<EncryptedMessage> {
+    const command = { command: 'encrypt', roomId, message: outgoing(message) };
+    return (await this.#command(command)) as EncryptedMessage;
   }
 
   /** Decrypts many; one that cannot be read does not keep the others from being read. */
@@ -716,7 +758,23 @@ export class Participant extends EventEmitter {
       this.#callers.clear();
     } finally {
       this.#stepping = false;
+      this.#tellSettled();
     }
+  }
+
+  /**
+   * Resolves when nothing is under way but waiting: what a round has set going goes on after it.
+   *
+   * @internal
+   */
+  async settled(): Promise<void> {
+    if (this.#underWay === 0 && !this.#stepping) return;
+    await new Promise<void>((resolve) => this.#settling.push(resolve));
+  }
+
+  #tellSettled(): void {
+    if (this.#underWay > 0 && !this.#closed) return;
+    for (const resolve of this.#settling.splice(0)) resolve();
   }
 
   #carryOut(effect: Effect | Told): void {
@@ -732,11 +790,18 @@ export class Participant extends EventEmitter {
         else caller?.reject(errorOf(effect.error));
         return;
       }
-      default:
+      default: {
+        const counts = effect.effect === 'sleep' ? 0 : 1;
+        this.#underWay += counts;
+        const bring = (outcome: object) => {
+          this.#underWay -= counts;
+          this.#bring({ input: 'answer', id: effect.id, ...outcome });
+        };
         this.#answer(effect).then(
-          (ok) => this.#bring({ input: 'answer', id: effect.id, ok: ok ?? null }),
-          (error) => this.#bring({ input: 'answer', id: effect.id, error: failureOf(error) }),
+          (ok) => bring({ ok: ok ?? null }),
+          (error) => bring({ error: failureOf(error) }),
         );
+      }
     }
   }
 
@@ -851,6 +916,7 @@ export class Participant extends EventEmitter {
     const closed = new E2eeError('ERR_E2EE_CLOSED', 'the participant was closed');
     for (const { reject } of this.#callers.values()) reject(closed);
     this.#callers.clear();
+    this.#tellSettled();
   }
 }
 

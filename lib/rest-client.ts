@@ -64,6 +64,12 @@ interface Attempt {
   again(): void;
 }
 
+/** How requests get to the server: `fetch`, or what stands in for it. */
+export type Transport = (url: URL, init: TransportInit) => Promise<Response>;
+
+/** `fetch`'s options, with what always is among them. */
+export type TransportInit = RequestInit & { readonly signal: AbortSignal };
+
 /**
  * REST with the patience of a long-running program: bounded attempts, retries with backoff, rate
  * limits. Whoever uses it brings the credentials with each call.
@@ -72,11 +78,13 @@ export class RestClient {
   readonly lifetime = new Lifetime();
   readonly #base: URL;
   readonly #patience: Patience;
+  readonly #transport: Transport;
   /** Until when (monotonic) a route takes no more calls. */
   readonly #shut = new Map<string, number>();
 
-  constructor(url: string, patience: Patience) {
+  constructor(url: string, patience: Patience, transport: Transport = fetch) {
     this.#base = checkUrl(url);
+    this.#transport = transport;
     this.#patience = {
       ...(patience.deadline !== undefined && {
         deadline: checkDuration(patience.deadline, 'deadline'),
@@ -208,8 +216,9 @@ export class RestClient {
     init: RequestInit,
     { signal }: Pick<Attempt, 'signal'>,
   ): Promise<Outcome<Response>> {
+    const transport = this.#transport;
     try {
-      return { value: await fetch(url, { ...init, signal, redirect: 'manual' }) };
+      return { value: await transport(url, { ...init, signal, redirect: 'manual' }) };
     } catch (error) {
       return cut(what, error);
     }
@@ -450,7 +459,7 @@ function headersOf(
 }
 
 function bodyOf({ body }: WorkspaceRequest, parts: Multipart | undefined): RequestInit {
-  if (parts !== undefined) return { body: parts.body, duplex: 'half' };
+  if (parts !== undefined) return { body: parts.body, duplex: 'half' } as RequestInit;
   if (body === undefined) return {};
   return { body: typeof body === 'string' ? body : JSON.stringify(body) };
 }

@@ -172,7 +172,7 @@ class ServiceKeeper implements KeyKeeper {
 }
 
 /** Name of the record that holds the wrapped data key. */
-const KEY_RECORD = 'vault';
+export const KEY_RECORD = 'vault';
 const MAX_NAME = 1000;
 
 /** Lets a batch pass that every store can write; answers anything else with an error. */

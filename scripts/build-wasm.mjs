@@ -67,7 +67,7 @@ ensure(
 const wasm = {
   name: 'wasm',
   setup({ onLoad, onResolve }) {
-    onResolve({ filter: /^\.\/native$/ }, () => ({ path: join(ROOT, 'lib', 'wasm.ts') }));
+    onResolve({ filter: /^\.{1,2}\/native$/ }, () => ({ path: join(ROOT, 'lib', 'wasm.ts') }));
     onResolve({ filter: /^rocketchat-e2ee:wasm$/ }, ({ path }) => ({ path, namespace: 'wasm' }));
     onLoad({ filter: /.*/, namespace: 'wasm' }, () => {
       const source = readFileSync(join(glue, 'binding_bg.js'), 'utf8');

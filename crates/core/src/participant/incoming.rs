@@ -116,6 +116,37 @@ impl Shared {
         self.host.spawn(async move { shared.read_queue(&id).await });
     }
 
+    /// Takes a message that the application brings, in place of the workspace; ends when it was told
+    /// and acknowledged, or is nobody's to tell.
+    pub(super) async fn receive_brought(
+        self: &Arc<Self>,
+        message: Value,
+        key_id: Option<&str>,
+    ) -> Result<Value> {
+        self.identity()?;
+        let id = text(&message, "rid").unwrap_or_default().to_owned();
+        if !self.concerns(&id, &message) {
+            return Ok(Value::Null);
+        }
+        let known = self.key_id_of(&id);
+        let waits = |failure: Failure| failure.is(Code::NoRoomKey);
+        // The room's key is another one than we know of, or has come since the last round.
+        if key_id.is_some_and(|told| known.as_deref() != Some(told))
+            || self.decrypt(&message).is_err_and(waits)
+        {
+            self.refresh_room(&id).await?;
+            self.settle_room(&id).await?;
+        }
+        self.take(&id, vec![message]).await?;
+        Ok(Value::Null)
+    }
+
+    /// The id of the room's key, as the server told it last.
+    fn key_id_of(&self, id: &str) -> Option<String> {
+        let state = self.state();
+        state.rooms.get(id)?.document.as_ref()?.e2e_key_id.clone()
+    }
+
     fn concerns(&self, id: &str, message: &Value) -> bool {
         self.expect_authorized(id).is_ok()
             && is_encrypted(message)

@@ -537,19 +537,42 @@ impl Shared {
         Ok(message.cloned())
     }
 
-    /// The body for `chat.sendMessage`: nothing of the message but its ciphertext, its thread and
-    /// the mentions that were asked for.
+    /// The body for `chat.sendMessage`.
     fn envelope(&self, id: &str, key: &RoomKey, record: &Record) -> Result<Value> {
-        let mut message = json!({
-            "_id": record.id, "rid": id, "t": "e2e", "e2e": "pending",
-            "content": self.seal(key, &record.message)?,
-            "e2eMentions": self.mentions(&record.message),
-        });
-        if let (Some(thread), Some(members)) = (&record.message.thread_id, message.as_object_mut())
-        {
-            members.insert("tmid".to_owned(), json!(thread));
+        let mut message = self.sealed_message(key, &record.message)?;
+        if let Some(members) = message.as_object_mut() {
+            members.insert("_id".to_owned(), json!(record.id));
+            members.insert("rid".to_owned(), json!(id));
         }
         Ok(json!({ "message": message }))
+    }
+
+    /// A message for somebody else to post: the application, by a way of its own.
+    pub(super) async fn encrypt(
+        self: &Arc<Self>,
+        id: &str,
+        message: OutgoingMessage,
+    ) -> Result<Value> {
+        self.expect_authorized(id)?;
+        self.expect_encrypted(id).await?;
+        let key = self.expect_usable(id)?;
+        self.spend(id, &key).await?;
+        let sealed = self.sealed_message(&key, &message)?;
+        self.audit("encrypted", json!({ "roomId": id, "keyId": key.id().as_str() })).await?;
+        Ok(sealed)
+    }
+
+    /// Nothing of the message but its ciphertext, its thread and the mentions that were asked for.
+    fn sealed_message(&self, key: &RoomKey, message: &OutgoingMessage) -> Result<Value> {
+        let mut sealed = json!({
+            "t": "e2e", "e2e": "pending",
+            "content": self.seal(key, message)?,
+            "e2eMentions": self.mentions(message),
+        });
+        if let (Some(thread), Some(members)) = (&message.thread_id, sealed.as_object_mut()) {
+            members.insert("tmid".to_owned(), json!(thread));
+        }
+        Ok(sealed)
     }
 
     fn seal(&self, key: &RoomKey, message: &OutgoingMessage) -> Result<Value> {

@@ -140,6 +140,8 @@ pub enum Command {
     Send { room_id: String, message: OutgoingMessage },
     Edit { room_id: String, message_id: String, message: OutgoingMessage },
     Decrypt { messages: Vec<Value> },
+    Receive { message: Value, key_id: Option<String> },
+    Encrypt { room_id: String, message: OutgoingMessage },
     CreateRoomKey { room_id: String },
     ResetRoomKey { room_id: String },
     RequestRoomKey { room_id: String },
@@ -413,6 +415,10 @@ impl Shared {
                 self.edit(&room_id, &message_id, message).await
             }
             Command::Decrypt { messages } => self.decrypt_all(messages).await,
+            Command::Receive { message, key_id } => {
+                self.receive_brought(message, key_id.as_deref()).await
+            }
+            Command::Encrypt { room_id, message } => self.encrypt(&room_id, message).await,
             Command::CreateRoomKey { room_id } => self.create_room_key(&room_id).await,
             Command::ResetRoomKey { room_id } => self.reset_room_key(&room_id).await,
             Command::RequestRoomKey { room_id } => self.request_room_key(&room_id).await,
