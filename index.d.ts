@@ -1,181 +1,6 @@
 import { EventEmitter } from 'events';
 import { Readable, Transform } from 'stream';
 
-declare class Vault {
-	#private;
-	private constructor();
-}
-/** A record as a store keeps it. */
-export interface SealedRecord {
-	/** What the record is called; not secret. */
-	name: string;
-	/** How often it was written; 1 for a new one. */
-	version: number;
-	/** The record, sealed under its name and version. */
-	data: Uint8Array;
-}
-/** One change of a batch. */
-export interface RecordChange {
-	/** 1 to 1,000 characters; not `vault`, which is the store's own. */
-	name: string;
-	/** The version that the record must have; 0 where it must not exist. */
-	expected: number;
-	/**
-	 * The record, sealed under its name and the version `expected + 1`, which it gets; `null` removes
-	 * it.
-	 */
-	data: Uint8Array | null;
-}
-/** A claim to make or to lengthen together with a commit. */
-export interface Claim {
-	/** 1 to 1,000 characters; not secret. */
-	id: string;
-	/** Milliseconds, at least 1. */
-	ttl: number;
-}
-/**
- * Keeps sealed records. The store's backend sees their names, versions and lengths, and no more.
- *
- * Every call of a closed store but `close` rejects with `ERR_E2EE_CLOSED`.
- */
-export interface RecordStore {
-	/**
-	 * Seals and opens the records.
-	 *
-	 * @internal
-	 */
-	readonly vault: Vault;
-	/**
-	 * The records whose names begin with `prefix`, all of one moment, in the order of their names'
-	 * UTF-8 bytes.
-	 *
-	 * @throws E2eeError (rejects) with one of the codes for stores.
-	 */
-	load(prefix: string): Promise<SealedRecord[]>;
-	/**
-	 * Writes all changes or none. When the promise resolves, they outlive the process and, in stores
-	 * that outlive it at all, loss of power.
-	 *
-	 * @param claims - made together with the changes, or lengthened where somebody holds them already,
-	 * whoever it is; they outlive what the changes outlive
-	 * @throws E2eeError (rejects) with code `ERR_E2EE_STORE_CONFLICT` when a record has another
-	 * version than expected, `ERR_E2EE_STORE_MISMATCH` when `data` was not sealed by this store's
-	 * vault for its place, `ERR_E2EE_INVALID_ARGUMENT`, or another of the codes for stores.
-	 */
-	commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
-	/**
-	 * Claims `id` for `ttl` milliseconds, among all processes that share the store. The claim outlives
-	 * this process; with a loss of power it may go, for all of them.
-	 *
-	 * @param id - 1 to 1,000 characters; not secret
-	 * @param ttl - at least 1
-	 * @returns whether nobody held it
-	 * @throws E2eeError (rejects) as {@link RecordStore.load}, or `ERR_E2EE_INVALID_ARGUMENT`.
-	 */
-	claim(id: string, ttl: number): Promise<boolean>;
-	/** Lets go of files and connections. May be called again. */
-	close(): Promise<void>;
-}
-/** A key management service, which keeps the key that wraps a store's data key. */
-export interface KeyManagement {
-	/**
-	 * Wraps the store's data key.
-	 *
-	 * @param key - 32 bytes, which are wiped when the promise settles
-	 * @returns 1 to 65,536 bytes, to be stored
-	 */
-	wrap(key: Uint8Array): Promise<Uint8Array>;
-	/** Unwraps what {@link KeyManagement.wrap} returned. */
-	unwrap(wrapped: Uint8Array): Promise<Uint8Array>;
-}
-/**
- * What opens a store: a secret string, which is stretched by PBKDF2-HMAC-SHA256 with 600,000
- * iterations; 32 random bytes; or a key management service, whose own errors pass unchanged.
- */
-export type StoreSecret = string | Uint8Array | KeyManagement;
-interface PersistenceRead {
-	readByAssociation(association: object): Promise<object[]>;
-}
-interface Persistence {
-	createWithAssociations(data: object, associations: object[]): Promise<string>;
-	updateByAssociations(associations: object[], data: object, upsert?: boolean): Promise<string>;
-	removeByAssociation(association: object): Promise<object[]>;
-}
-interface HttpResponse {
-	statusCode: number;
-	headers?: {
-		[name: string]: string;
-	};
-	content?: string;
-}
-interface Http {
-	get(url: string, options?: object): Promise<HttpResponse>;
-	post(url: string, options?: object): Promise<HttpResponse>;
-}
-interface Read {
-	getPersistenceReader(): PersistenceRead;
-	getEnvironmentReader(): {
-		getSettings(): {
-			getValueById(id: string): Promise<unknown>;
-		};
-	};
-	getUserReader(): {
-		getAppUser(appId?: string): Promise<{
-			id: string;
-		} | undefined>;
-	};
-}
-/** How {@link PersistenceStore.open} opens a store. */
-export interface PersistenceStoreOptions {
-	/** `IRead` or `IPersistenceRead`. */
-	read: PersistenceRead | Pick<Read, "getPersistenceReader">;
-	/** `IPersistence`. */
-	persistence: Persistence;
-	/** Names the store within the app's persistence: the app's id, and more where it has several. */
-	appId: string;
-	/** What wraps the data key. */
-	secret: StoreSecret;
-}
-/**
- * Keeps records in an Apps-Engine app's own persistence, for any number of server instances.
- *
- * The persistence has neither transactions nor a conditional write. So each write announces itself
- * in a document of its own, looks who else does, waits for its turn, and then turns that document
- * into the record by one update: `docs/store-format.md` says what that guarantees, and what not.
- */
-export declare class PersistenceStore implements RecordStore {
-	#private;
-	/** @internal */
-	readonly vault: Vault;
-	private constructor();
-	/**
-	 * Opens the app's store, or makes one where there is none. Instances that do so at once end with
-	 * one store.
-	 *
-	 * @throws E2eeError (rejects) with code `ERR_E2EE_WRONG_STORE_SECRET`, `ERR_E2EE_STORE_CORRUPT`,
-	 * `ERR_E2EE_STORE_TOO_NEW`, `ERR_E2EE_STORE_LOCKED`, `ERR_E2EE_STORE_IO` or
-	 * `ERR_E2EE_INVALID_ARGUMENT`; the store is then as it was.
-	 */
-	static open(options: PersistenceStoreOptions): Promise<PersistenceStore>;
-	/**
-	 * Removes everything that stores of this name have kept. Their keys are lost, except for what the
-	 * Rocket.Chat server has itself.
-	 *
-	 * @throws E2eeError (rejects) with code `ERR_E2EE_STORE_IO` or `ERR_E2EE_INVALID_ARGUMENT`.
-	 */
-	static erase(options: Omit<PersistenceStoreOptions, "secret">): Promise<void>;
-	/**
-	 * Goes on with other accessors: those of the call under way. What the Apps-Engine gives to one
-	 * call need not work in the next.
-	 *
-	 * @internal
-	 */
-	use(options: Pick<PersistenceStoreOptions, "read" | "persistence">): void;
-	load(prefix: string): Promise<SealedRecord[]>;
-	commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
-	claim(id: string, ttl: number): Promise<boolean>;
-	close(): Promise<void>;
-}
 /**
  * What went wrong, in a form that stays the same from release to release.
  *
@@ -212,6 +37,14 @@ export declare class PersistenceStore implements RecordStore {
  *   (`E2E_Enable_Encrypt_Files`), switched off
  * - `ERR_E2EE_KEY_BUDGET`: the room's key has encrypted 2^32 messages; reset it
  * - `ERR_E2EE_EXPIRED`: a message waited longer than it may, and was not sent
+ * - `ERR_E2EE_ROOM_NOT_ENCRYPTED`: the room's encryption is switched off; nothing is sent to it
+ * - `ERR_E2EE_ROOM_NOT_ENCRYPTABLE`: rooms of this type are never encrypted: public channels, and
+ *   discussions in them
+ * - `ERR_E2EE_OTR_UNAVAILABLE`: off-the-record sessions are not to be had: the server is of 8.0 or later
+ *   or has them switched off, the room is no direct message of two, or there is no realtime connection
+ * - `ERR_E2EE_OTR_DECLINED`: the peer refused the off-the-record session
+ * - `ERR_E2EE_OTR_TIMEOUT`: the peer did not answer in time
+ * - `ERR_E2EE_OTR_NOT_ESTABLISHED`: no off-the-record session is established, or it ended meanwhile
  * - `ERR_E2EE_WORKSPACE`: the server refused a request, or gave no usable answer in time; see
  *   `status` and `errorType`
  * - `ERR_E2EE_RATE_LIMITED`: the server's rate limit would have outlasted the request's deadline
@@ -220,7 +53,7 @@ export declare class PersistenceStore implements RecordStore {
  * - `ERR_E2EE_UNSUPPORTED_PLATFORM`: no native binary for this platform is installed
  * - `ERR_E2EE_INTERNAL`: a bug in this library; nothing was lost
  */
-export type E2eeErrorCode = "ERR_E2EE_WRONG_PASSPHRASE" | "ERR_E2EE_AMBIGUOUS_PASSPHRASE" | "ERR_E2EE_ITERATIONS_OUT_OF_RANGE" | "ERR_E2EE_MALFORMED_ENVELOPE" | "ERR_E2EE_MALFORMED_KEY" | "ERR_E2EE_UNSUPPORTED_ALGORITHM" | "ERR_E2EE_DECRYPTION_FAILED" | "ERR_E2EE_NO_ROOM_KEY" | "ERR_E2EE_WRONG_STORE_SECRET" | "ERR_E2EE_STORE_CORRUPT" | "ERR_E2EE_STORE_MISMATCH" | "ERR_E2EE_STORE_TOO_NEW" | "ERR_E2EE_STORE_FOREIGN" | "ERR_E2EE_STORE_CONFLICT" | "ERR_E2EE_STORE_LOCKED" | "ERR_E2EE_STORE_REKEYED" | "ERR_E2EE_STORE_IO" | "ERR_E2EE_ROOM_NOT_AUTHORIZED" | "ERR_E2EE_NOT_A_MEMBER" | "ERR_E2EE_IDENTITY_REVOKED" | "ERR_E2EE_OUTBOX_FULL" | "ERR_E2EE_DISABLED" | "ERR_E2EE_KEY_BUDGET" | "ERR_E2EE_EXPIRED" | "ERR_E2EE_WORKSPACE" | "ERR_E2EE_RATE_LIMITED" | "ERR_E2EE_CLOSED" | "ERR_E2EE_INVALID_ARGUMENT" | "ERR_E2EE_UNSUPPORTED_PLATFORM" | "ERR_E2EE_INTERNAL";
+export type E2eeErrorCode = "ERR_E2EE_WRONG_PASSPHRASE" | "ERR_E2EE_AMBIGUOUS_PASSPHRASE" | "ERR_E2EE_ITERATIONS_OUT_OF_RANGE" | "ERR_E2EE_MALFORMED_ENVELOPE" | "ERR_E2EE_MALFORMED_KEY" | "ERR_E2EE_UNSUPPORTED_ALGORITHM" | "ERR_E2EE_DECRYPTION_FAILED" | "ERR_E2EE_NO_ROOM_KEY" | "ERR_E2EE_WRONG_STORE_SECRET" | "ERR_E2EE_STORE_CORRUPT" | "ERR_E2EE_STORE_MISMATCH" | "ERR_E2EE_STORE_TOO_NEW" | "ERR_E2EE_STORE_FOREIGN" | "ERR_E2EE_STORE_CONFLICT" | "ERR_E2EE_STORE_LOCKED" | "ERR_E2EE_STORE_REKEYED" | "ERR_E2EE_STORE_IO" | "ERR_E2EE_ROOM_NOT_AUTHORIZED" | "ERR_E2EE_NOT_A_MEMBER" | "ERR_E2EE_IDENTITY_REVOKED" | "ERR_E2EE_OUTBOX_FULL" | "ERR_E2EE_DISABLED" | "ERR_E2EE_KEY_BUDGET" | "ERR_E2EE_EXPIRED" | "ERR_E2EE_ROOM_NOT_ENCRYPTED" | "ERR_E2EE_ROOM_NOT_ENCRYPTABLE" | "ERR_E2EE_OTR_UNAVAILABLE" | "ERR_E2EE_OTR_DECLINED" | "ERR_E2EE_OTR_TIMEOUT" | "ERR_E2EE_OTR_NOT_ESTABLISHED" | "ERR_E2EE_WORKSPACE" | "ERR_E2EE_RATE_LIMITED" | "ERR_E2EE_CLOSED" | "ERR_E2EE_INVALID_ARGUMENT" | "ERR_E2EE_UNSUPPORTED_PLATFORM" | "ERR_E2EE_INTERNAL";
 /**
  * The error of everything that a caller or the network can cause. Switch on `code`; the message
  * is for people, and holds neither secrets nor plaintext.
@@ -240,169 +73,6 @@ export declare class E2eeError extends Error {
 		status?: number | undefined;
 		errorType?: string | undefined;
 	});
-}
-/** One call of a server's REST API. */
-export interface WorkspaceRequest {
-	readonly method: "GET" | "POST";
-	/** Below `/api/v1/`, each segment percent-encoded: `e2e.fetchMyKeys`, `rooms.media/<rid>`. */
-	readonly path: string;
-	/** A list travels as `roomIds[]=a&roomIds[]=b`, as the official client sends it. */
-	readonly query?: Readonly<Record<string, string | readonly string[]>>;
-	/** Sent as JSON: a string is taken to be JSON text already. */
-	readonly body?: unknown;
-	/** Sent as `multipart/form-data`, in place of a body. */
-	readonly form?: WorkspaceForm;
-	/**
-	 * Milliseconds for all attempts together, waits included: 60,000, or 600,000 with a form. An
-	 * upload is not cut by it while its bytes move.
-	 */
-	readonly deadline?: number;
-	/**
-	 * The server must not act on this twice. It is then repeated only where the server has certainly
-	 * not acted (no connection, or refused by the rate limit); after anything else, the call rejects,
-	 * without a `status` or with one of 500 and more, and the caller has to find out what happened.
-	 */
-	readonly once?: boolean;
-	/** The second factor, for the few routes that demand one. */
-	readonly twoFactor?: {
-		readonly method: string;
-		readonly code: string;
-	};
-}
-/** A file to upload, and a text beside it. */
-export interface WorkspaceForm {
-	/**
-	 * Bytes; or a function that opens the file anew for each attempt; or something to be read once,
-	 * which leaves nothing to repeat after a failure.
-	 */
-	readonly file: Uint8Array | AsyncIterable<Uint8Array> | (() => AsyncIterable<Uint8Array>);
-	/** The number of bytes, where it is known. Without it the upload travels in chunks. */
-	readonly size?: number;
-	readonly fileName: string;
-	/** `application/octet-stream` when absent. */
-	readonly contentType?: string;
-	/** The field `content`. */
-	readonly content?: string;
-}
-/** A successful answer. */
-export interface WorkspaceResponse {
-	readonly status: number;
-	/** Parsed JSON, as the server sent it. */
-	readonly body: unknown;
-}
-/**
- * What a realtime workspace tells. Documents are passed on as they came, dates as `{$date: ms}`;
- * events can come twice, late, or not at all.
- */
-export type WorkspaceEvent = 
-/** A message was sent, edited or otherwise updated, in any room of the account. */
-{
-	readonly type: "message";
-	readonly message: object;
-}
-/** The account's subscription to a room; `action`: `inserted`, `updated`, `removed`. */
- | {
-	readonly type: "subscription";
-	readonly action: string;
-	readonly subscription: object;
-}
-/** A room of the account; `action`: `inserted`, `updated`, `removed`, `changed`. */
- | {
-	readonly type: "room";
-	readonly action: string;
-	readonly room: object;
-}
-/** Somebody asks for the key of a room. Anyone can send this: treat it as a hint. */
- | {
-	readonly type: "keyRequest";
-	readonly roomId: string;
-	readonly keyId?: string;
-} | {
-	readonly type: "messageDeleted";
-	readonly roomId: string;
-	readonly messageId: string;
-}
-/**
- * All streams are live. What happened before, since the last `disconnected`, was not told and has
- * to be fetched.
- */
- | {
-	readonly type: "connected";
-}
-/**
- * The streams stand still. With an `error`, for good: the server no longer accepts the account's
- * token or password. Otherwise the workspace is connecting again.
- */
- | {
-	readonly type: "disconnected";
-	readonly reason: string;
-	readonly error?: E2eeError;
-};
-/**
- * The way to a Rocket.Chat server, with an account. It carries requests and events, and decides
- * nothing about keys.
- *
- * Every method rejects with an `E2eeError`: `ERR_E2EE_WORKSPACE`, `ERR_E2EE_RATE_LIMITED`,
- * `ERR_E2EE_CLOSED` or `ERR_E2EE_INVALID_ARGUMENT`.
- */
-export interface Workspace {
-	/** The account's id; with a password, known once {@link Workspace.login} or a request is done. */
-	readonly userId: string;
-	/** Logs in where that takes a password; every other method does so by itself. */
-	login?(): Promise<void>;
-	/** Resolves with a success only, after as many attempts as fit into the deadline. */
-	request(request: WorkspaceRequest): Promise<WorkspaceResponse>;
-	/**
-	 * Opens an uploaded file by its path, `/file-upload/<id>/<name>`, or by its address on this
-	 * server. The stream fails with an `E2eeError` when it is cut.
-	 */
-	download(path: string): Promise<Readable>;
-	/** Only realtime workspaces: resolves once the streams are live. The listener must not throw. */
-	subscribe?(listener: (event: WorkspaceEvent) => void): Promise<void>;
-	/** Only realtime workspaces: `keyRequest` and `messageDeleted` events of one room. */
-	watchRoom?(roomId: string): Promise<void>;
-	/** Only realtime workspaces: a DDP method, for what servers of 7.x have no REST route for. */
-	callMethod?(name: string, params: readonly unknown[]): Promise<unknown>;
-	/** Ends everything under way with `ERR_E2EE_CLOSED`, and every later call. */
-	close(): Promise<void>;
-}
-/** For {@link AppsEngineWorkspace}. */
-export interface AppsEngineWorkspaceOptions {
-	/** `IHttp`. */
-	readonly http: Http;
-	/** Where the server is, as it sees itself: `http://localhost:3000`, or its public address. */
-	readonly url: string;
-	readonly userId: string;
-	/** A personal access token of the bot account. */
-	readonly authToken: string;
-	/** Milliseconds for all attempts of a request: 12,000, far below the Apps-Engine's 30 seconds. */
-	readonly deadline?: number;
-	/** Milliseconds for one attempt: 6,000. */
-	readonly attemptTimeout?: number;
-}
-/**
- * The server that an app runs in, reached through `IHttp` with a bot account's token.
- *
- * It is as patient as {@link RestWorkspace} with rate limits, failures and timeouts, within shorter
- * deadlines. Files cannot be uploaded, since `IHttp` carries text. `IHttp` follows redirects by
- * itself and takes the token along, so the url has to be the address that answers.
- */
-export declare class AppsEngineWorkspace implements Workspace {
-	#private;
-	readonly userId: string;
-	constructor(options: AppsEngineWorkspaceOptions);
-	/**
-	 * Goes on with the accessor of the call under way.
-	 *
-	 * @internal
-	 */
-	use(http: Http): void;
-	/** See {@link Workspace.request}. */
-	request(request: WorkspaceRequest): Promise<WorkspaceResponse>;
-	/** See {@link Workspace.download}. */
-	download(path: string): Promise<Readable>;
-	/** See {@link Workspace.close}. */
-	close(): Promise<void>;
 }
 /** A file's key, as WebCrypto exports it. */
 export interface FileKey {
@@ -700,6 +370,98 @@ export declare class Identity {
  * joined by spaces; 132 bits of randomness.
  */
 export declare function generatePassphrase(): string;
+declare class Vault {
+	#private;
+	private constructor();
+}
+/** A record as a store keeps it. */
+export interface SealedRecord {
+	/** What the record is called; not secret. */
+	name: string;
+	/** How often it was written; 1 for a new one. */
+	version: number;
+	/** The record, sealed under its name and version. */
+	data: Uint8Array;
+}
+/** One change of a batch. */
+export interface RecordChange {
+	/** 1 to 1,000 characters; not `vault`, which is the store's own. */
+	name: string;
+	/** The version that the record must have; 0 where it must not exist. */
+	expected: number;
+	/**
+	 * The record, sealed under its name and the version `expected + 1`, which it gets; `null` removes
+	 * it.
+	 */
+	data: Uint8Array | null;
+}
+/** A claim to make or to lengthen together with a commit. */
+export interface Claim {
+	/** 1 to 1,000 characters; not secret. */
+	id: string;
+	/** Milliseconds, at least 1. */
+	ttl: number;
+}
+/**
+ * Keeps sealed records. The store's backend sees their names, versions and lengths, and no more.
+ *
+ * Every call of a closed store but `close` rejects with `ERR_E2EE_CLOSED`.
+ */
+export interface RecordStore {
+	/**
+	 * Seals and opens the records.
+	 *
+	 * @internal
+	 */
+	readonly vault: Vault;
+	/**
+	 * The records whose names begin with `prefix`, all of one moment, in the order of their names'
+	 * UTF-8 bytes.
+	 *
+	 * @throws E2eeError (rejects) with one of the codes for stores.
+	 */
+	load(prefix: string): Promise<SealedRecord[]>;
+	/**
+	 * Writes all changes or none. When the promise resolves, they outlive the process and, in stores
+	 * that outlive it at all, loss of power.
+	 *
+	 * @param claims - made together with the changes, or lengthened where somebody holds them already,
+	 * whoever it is; they outlive what the changes outlive
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_STORE_CONFLICT` when a record has another
+	 * version than expected, `ERR_E2EE_STORE_MISMATCH` when `data` was not sealed by this store's
+	 * vault for its place, `ERR_E2EE_INVALID_ARGUMENT`, or another of the codes for stores.
+	 */
+	commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
+	/**
+	 * Claims `id` for `ttl` milliseconds, among all processes that share the store. The claim outlives
+	 * this process; with a loss of power it may go, for all of them.
+	 *
+	 * @param id - 1 to 1,000 characters; not secret
+	 * @param ttl - at least 1
+	 * @returns whether nobody held it
+	 * @throws E2eeError (rejects) as {@link RecordStore.load}, or `ERR_E2EE_INVALID_ARGUMENT`.
+	 */
+	claim(id: string, ttl: number): Promise<boolean>;
+	/** Lets go of files and connections. May be called again. */
+	close(): Promise<void>;
+}
+/** A key management service, which keeps the key that wraps a store's data key. */
+export interface KeyManagement {
+	/**
+	 * Wraps the store's data key.
+	 *
+	 * @param key - 32 bytes, which are wiped when the promise settles
+	 * @returns 1 to 65,536 bytes, to be stored
+	 */
+	wrap(key: Uint8Array): Promise<Uint8Array>;
+	/** Unwraps what {@link KeyManagement.wrap} returned. */
+	unwrap(wrapped: Uint8Array): Promise<Uint8Array>;
+}
+/**
+ * What opens a store: a secret string, which is stretched by PBKDF2-HMAC-SHA256 with 600,000
+ * iterations; 32 random bytes; or a key management service, whose own errors pass unchanged.
+ */
+export type StoreSecret = string | Uint8Array | KeyManagement;
 /**
  * Keeps records in this process, and forgets them with it: for tests, and for replicas that
  * rebuild everything from the server when they start.
@@ -714,6 +476,300 @@ export declare class MemoryStore implements RecordStore {
 	load(prefix: string): Promise<SealedRecord[]>;
 	commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
 	claim(id: string, ttl: number): Promise<boolean>;
+	close(): Promise<void>;
+}
+/**
+ * Where an off-the-record session stands.
+ *
+ * - `NOT_STARTED`: nothing is under way
+ * - `REQUESTED`: the peer asks; the application has ten seconds to accept or decline
+ * - `ESTABLISHING`: we have asked, or asked for new keys
+ * - `ESTABLISHED`: messages can be sent and read
+ * - `DECLINED`: the peer refused
+ * - `TIMEOUT`: nobody answered in time
+ * - `ERROR`: the server did not take the handshake or its answer
+ */
+export type OtrState = "NOT_STARTED" | "REQUESTED" | "ESTABLISHING" | "ESTABLISHED" | "DECLINED" | "TIMEOUT" | "ERROR";
+/** An off-the-record message of the peer's. It is nowhere else. */
+export interface OtrMessage {
+	roomId: string;
+	messageId: string;
+	/** The sender: always the peer. */
+	userId: string;
+	username?: string;
+	text: string;
+	/** By the sender's clock. */
+	ts?: Date;
+}
+/** The events of an {@link OtrSession}, and what they carry. */
+export interface OtrSessionEvents {
+	/** The state has changed; `ESTABLISHED` comes again after each refresh. */
+	state: {
+		roomId: string;
+		state: OtrState;
+	};
+	message: OtrMessage;
+	/** The peer has read a message of ours. */
+	receipt: {
+		roomId: string;
+		messageId: string;
+	};
+	/** A message that is not the peer's, was changed, or is under another key; told once for each. */
+	undecryptable: {
+		roomId: string;
+		messageId: string;
+		error: E2eeError;
+	};
+}
+/** Somebody asks for an off-the-record session. */
+export interface OtrRequest {
+	roomId: string;
+	/** Who asks, as the event says: the other member of the direct message. */
+	userId: string;
+	session: OtrSession;
+	/**
+	 * Within ten seconds.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_OTR_NOT_ESTABLISHED` when the request is over, or
+	 * `ERR_E2EE_WORKSPACE` when the server did not take the answer.
+	 */
+	accept(): Promise<void>;
+	/** As {@link OtrRequest.accept}. */
+	decline(): Promise<void>;
+}
+/** A message that was sent off the record. */
+export interface SentOtrMessage {
+	roomId: string;
+	messageId: string;
+}
+/**
+ * An off-the-record session with the other member of a direct message, on servers up to 7.x: see
+ * `Participant.otr`. An emitter of {@link OtrSessionEvents}.
+ *
+ * Its keys are in memory alone, and so are its messages: neither this participant nor the server
+ * stores them. Nothing authenticates the keys, so a server that puts in keys of its own can read
+ * along.
+ */
+export declare class OtrSession extends EventEmitter<{
+	[E in keyof OtrSessionEvents]: [
+		OtrSessionEvents[E]
+	];
+}> {
+	#private;
+	/** The direct message. */
+	readonly roomId: string;
+	private constructor();
+	/** Where it stands, as the event `state` last told. */
+	get state(): OtrState;
+	/**
+	 * Asks the peer for a session; resolves when it is established. An established session is begun
+	 * anew. Where the peer is asking, or asks meanwhile, that is accepted.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_OTR_UNAVAILABLE` when the server or the room has no
+	 * such sessions or the workspace no realtime connection, `ERR_E2EE_OTR_DECLINED`,
+	 * `ERR_E2EE_OTR_TIMEOUT` after twelve seconds, `ERR_E2EE_OTR_NOT_ESTABLISHED` when it was ended
+	 * meanwhile, `ERR_E2EE_ROOM_NOT_AUTHORIZED`, or `ERR_E2EE_WORKSPACE`.
+	 */
+	start(): Promise<void>;
+	/**
+	 * Makes new keys; resolves when the peer has them too. Messages sent meanwhile wait for them.
+	 *
+	 * @throws E2eeError (rejects) as {@link OtrSession.start}; the session is over then.
+	 */
+	refresh(): Promise<void>;
+	/**
+	 * Ends the session, or what would become one, and wipes its keys.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_WORKSPACE` when the peer could not be told; the
+	 * session is over all the same.
+	 */
+	end(): Promise<void>;
+	/**
+	 * Sends a text; resolves when the server has passed it on. The event `receipt` tells when the peer
+	 * has read it.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_OTR_NOT_ESTABLISHED`, or `ERR_E2EE_WORKSPACE` or
+	 * `ERR_E2EE_RATE_LIMITED` when the server did not take it. It is not sent later.
+	 */
+	send(text: string): Promise<SentOtrMessage>;
+}
+/** An encrypted room to make. Members are usernames, without this account's own. */
+export type NewEncryptedRoom = 
+/** A private channel, or a private channel of the team `teamId`. */
+{
+	type: "channel";
+	name: string;
+	members?: readonly string[];
+	teamId?: string;
+}
+/** A direct message; where these people have one already, it is switched on. */
+ | {
+	type: "direct";
+	members: readonly string[];
+}
+/** A discussion in a private channel or a direct message. */
+ | {
+	type: "discussion";
+	parentRoomId: string;
+	name: string;
+	members?: readonly string[];
+};
+/** A room that was made. */
+export interface CreatedRoom {
+	roomId: string;
+	/** The key of the room; absent where somebody else made it and it is still to come. */
+	keyId?: string;
+}
+/** What is known of a room's encryption. */
+export interface RoomEncryption {
+	roomId: string;
+	/** Whether it is switched on. */
+	encrypted: boolean;
+	/** The id of the room's key: 36 characters, or 12 from servers before 7.13. It outlives switching off. */
+	keyId?: string;
+	/** Whether this participant holds that key. */
+	holdsKey: boolean;
+	/** Ids of members who have a key pair, and have not got the room's key. */
+	waiting: string[];
+	/**
+	 * Ids of members of whom no key pair is known. Either they have none, and cannot be given the key;
+	 * or somebody else gave it to them before this participant ever met them: the server does not
+	 * tell which.
+	 */
+	withoutKnownKeyPair: string[];
+}
+/** One call of a server's REST API. */
+export interface WorkspaceRequest {
+	readonly method: "GET" | "POST";
+	/** Below `/api/v1/`, each segment percent-encoded: `e2e.fetchMyKeys`, `rooms.media/<rid>`. */
+	readonly path: string;
+	/** A list travels as `roomIds[]=a&roomIds[]=b`, as the official client sends it. */
+	readonly query?: Readonly<Record<string, string | readonly string[]>>;
+	/** Sent as JSON: a string is taken to be JSON text already. */
+	readonly body?: unknown;
+	/** Sent as `multipart/form-data`, in place of a body. */
+	readonly form?: WorkspaceForm;
+	/**
+	 * Milliseconds for all attempts together, waits included: 60,000, or 600,000 with a form. An
+	 * upload is not cut by it while its bytes move.
+	 */
+	readonly deadline?: number;
+	/**
+	 * The server must not act on this twice. It is then repeated only where the server has certainly
+	 * not acted (no connection, or refused by the rate limit); after anything else, the call rejects,
+	 * without a `status` or with one of 500 and more, and the caller has to find out what happened.
+	 */
+	readonly once?: boolean;
+	/** The second factor, for the few routes that demand one. */
+	readonly twoFactor?: {
+		readonly method: string;
+		readonly code: string;
+	};
+}
+/** A file to upload, and a text beside it. */
+export interface WorkspaceForm {
+	/**
+	 * Bytes; or a function that opens the file anew for each attempt; or something to be read once,
+	 * which leaves nothing to repeat after a failure.
+	 */
+	readonly file: Uint8Array | AsyncIterable<Uint8Array> | (() => AsyncIterable<Uint8Array>);
+	/** The number of bytes, where it is known. Without it the upload travels in chunks. */
+	readonly size?: number;
+	readonly fileName: string;
+	/** `application/octet-stream` when absent. */
+	readonly contentType?: string;
+	/** The field `content`. */
+	readonly content?: string;
+}
+/** A successful answer. */
+export interface WorkspaceResponse {
+	readonly status: number;
+	/** Parsed JSON, as the server sent it. */
+	readonly body: unknown;
+}
+/**
+ * What a realtime workspace tells. Documents are passed on as they came, dates as `{$date: ms}`;
+ * events can come twice, late, or not at all.
+ */
+export type WorkspaceEvent = 
+/** A message was sent, edited or otherwise updated, in any room of the account. */
+{
+	readonly type: "message";
+	readonly message: object;
+}
+/** The account's subscription to a room; `action`: `inserted`, `updated`, `removed`. */
+ | {
+	readonly type: "subscription";
+	readonly action: string;
+	readonly subscription: object;
+}
+/** A room of the account; `action`: `inserted`, `updated`, `removed`, `changed`. */
+ | {
+	readonly type: "room";
+	readonly action: string;
+	readonly room: object;
+}
+/** Somebody asks for the key of a room. Anyone can send this: treat it as a hint. */
+ | {
+	readonly type: "keyRequest";
+	readonly roomId: string;
+	readonly keyId?: string;
+}
+/**
+ * A control event of off-the-record sessions; `event`: `handshake`, `acknowledge`, `deny`, `end`.
+ * Anyone can send this, in anybody's name.
+ */
+ | {
+	readonly type: "otr";
+	readonly event: string;
+	readonly data: object;
+} | {
+	readonly type: "messageDeleted";
+	readonly roomId: string;
+	readonly messageId: string;
+}
+/**
+ * All streams are live. What happened before, since the last `disconnected`, was not told and has
+ * to be fetched.
+ */
+ | {
+	readonly type: "connected";
+}
+/**
+ * The streams stand still. With an `error`, for good: the server no longer accepts the account's
+ * token or password. Otherwise the workspace is connecting again.
+ */
+ | {
+	readonly type: "disconnected";
+	readonly reason: string;
+	readonly error?: E2eeError;
+};
+/**
+ * The way to a Rocket.Chat server, with an account. It carries requests and events, and decides
+ * nothing about keys.
+ *
+ * Every method rejects with an `E2eeError`: `ERR_E2EE_WORKSPACE`, `ERR_E2EE_RATE_LIMITED`,
+ * `ERR_E2EE_CLOSED` or `ERR_E2EE_INVALID_ARGUMENT`.
+ */
+export interface Workspace {
+	/** The account's id; with a password, known once {@link Workspace.login} or a request is done. */
+	readonly userId: string;
+	/** Logs in where that takes a password; every other method does so by itself. */
+	login?(): Promise<void>;
+	/** Resolves with a success only, after as many attempts as fit into the deadline. */
+	request(request: WorkspaceRequest): Promise<WorkspaceResponse>;
+	/**
+	 * Opens an uploaded file by its path, `/file-upload/<id>/<name>`, or by its address on this
+	 * server. The stream fails with an `E2eeError` when it is cut.
+	 */
+	download(path: string): Promise<Readable>;
+	/** Only realtime workspaces: resolves once the streams are live. The listener must not throw. */
+	subscribe?(listener: (event: WorkspaceEvent) => void): Promise<void>;
+	/** Only realtime workspaces: `keyRequest` and `messageDeleted` events of one room. */
+	watchRoom?(roomId: string): Promise<void>;
+	/** Only realtime workspaces: a DDP method, for what servers of 7.x have no REST route for. */
+	callMethod?(name: string, params: readonly unknown[]): Promise<unknown>;
+	/** Ends everything under way with `ERR_E2EE_CLOSED`, and every later call. */
 	close(): Promise<void>;
 }
 /** How a {@link Participant} is set up. */
@@ -759,6 +815,19 @@ export interface OutgoingFile {
 	/** The message whose thread this belongs to. */
 	threadId?: string;
 }
+/** For {@link Participant.resetIdentity}. */
+export interface IdentityReset {
+	/**
+	 * The second factor that the server demands. `method`: `totp`, `email`, or `password` for an account
+	 * without an authenticator; `code`: its code, or the SHA-256 of the password in hexadecimal.
+	 */
+	twoFactor: {
+		method: string;
+		code: string;
+	};
+	/** The new passphrase; made, and told once by the event `passphrase`, when absent. */
+	passphrase?: string;
+}
 /** What {@link Participant.importKeys} took. */
 export interface ImportReport {
 	/** Keys that were not held before. */
@@ -785,17 +854,6 @@ export interface DecryptedMessage {
 	keyId: string;
 	/** The message as the server has it, with the decrypted content laid over. */
 	document: MessageContent & Record<string, unknown>;
-}
-/** What of a message document says that it is encrypted, and what it says. */
-export interface EncryptedMessage {
-	t: "e2e";
-	e2e: "pending";
-	content: EncryptedContent;
-	e2eMentions: {
-		e2eUserMentions: string[];
-		e2eChannelMentions: string[];
-	};
-	tmid?: string;
 }
 /** A room key that is held. */
 export interface RoomKeyInfo {
@@ -888,6 +946,13 @@ export interface ParticipantEvents {
 	roomDeauthorized: {
 		roomId: string;
 	};
+	/** Somebody has switched the encryption of an authorised room on or off. */
+	roomEncryption: {
+		roomId: string;
+		encrypted: boolean;
+	};
+	/** Somebody asks for an off-the-record session; without a listener, it times out. */
+	otrRequest: OtrRequest;
 	disconnected: {
 		reason: string;
 	};
@@ -913,6 +978,14 @@ export declare class Participant extends EventEmitter {
 	 * `ERR_E2EE_IDENTITY_REVOKED`, `ERR_E2EE_WORKSPACE`, or a code of the store.
 	 */
 	static open(options: ParticipantOptions): Promise<Participant>;
+	/**
+	 * As {@link Participant.open}, for an account whose passphrase is lost: its key pair is given up
+	 * first, with all that {@link Participant.resetIdentity} says. The passphrase of the options is not
+	 * used.
+	 *
+	 * @throws E2eeError (rejects) as both.
+	 */
+	static reset(options: ParticipantOptions, reset: IdentityReset): Promise<Participant>;
 	private constructor();
 	/** Keeps in step from here on: by the realtime streams where there are any, and by polling. */
 	start(): Promise<void>;
@@ -935,26 +1008,6 @@ export declare class Participant extends EventEmitter {
 	downloadFile(message: DecryptedMessage, index?: number): Promise<Readable>;
 	/** Decrypts a message of an authorised room, as REST, DDP or the database has it. */
 	decryptMessage(message: object): Promise<DecryptedMessage>;
-	/**
-	 * Takes a message that the application was brought, by a webhook or by a hook of an app, as if
-	 * the workspace had told of it: where it is encrypted, in an authorised room and somebody else's,
-	 * the event `message` tells it, once among all that share the store; or `undecryptable`.
-	 *
-	 * @param message - as REST, DDP or the database has it
-	 * @param roomKeyId - the room's `e2eKeyId`, where the application was told: where it is another
-	 * than the one known, the room is read anew
-	 * @returns when it was told, or is known not to be told here
-	 * @throws E2eeError (rejects) with a code of the store or the workspace.
-	 */
-	receiveMessage(message: object, roomKeyId?: string): Promise<void>;
-	/**
-	 * Encrypts a message for a way to the room of the application's own. It passes by the outbox:
-	 * without a usable key it rejects with `ERR_E2EE_NO_ROOM_KEY`.
-	 *
-	 * @returns members of a message document: `t`, `e2e`, `content`, `e2eMentions`, and `tmid` in a
-	 * thread
-	 */
-	encryptMessage(roomId: string, message: string | OutgoingMessage): Promise<EncryptedMessage>;
 	/** Decrypts many; one that cannot be read does not keep the others from being read. */
 	decryptMessages(messages: Iterable<object>): Promise<(DecryptedMessage | E2eeError)[]>;
 	/**
@@ -981,10 +1034,33 @@ export declare class Participant extends EventEmitter {
 	requestRoomKey(roomId: string): Promise<void>;
 	/** Serves members who wait for keys, in one room or in all. */
 	distributeRoomKeys(roomId?: string): Promise<void>;
+	/**
+	 * Makes an encrypted room, authorises it, makes its key and gives it to the members.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_ROOM_NOT_ENCRYPTABLE` for a discussion in a public
+	 * channel, or `ERR_E2EE_WORKSPACE` when the server refuses; `errorType` says why.
+	 */
+	createEncryptedRoom(room: NewEncryptedRoom): Promise<CreatedRoom>;
+	/**
+	 * Switches the encryption of an authorised room on or off. Keys stay as they are, here and with the
+	 * server: a room that is switched on again goes on with the key that it had.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_ROOM_NOT_ENCRYPTABLE`, or `ERR_E2EE_WORKSPACE` with
+	 * `errorType` `error-action-not-allowed` (in a channel it takes the permission
+	 * `toggle-room-e2e-encryption`, which owners have) or `error-encrypted-private-rooms-enforced`.
+	 */
+	setRoomEncryption(roomId: string, encrypted: boolean): Promise<void>;
+	/** What is known of an authorised room's encryption, asked anew. */
+	roomEncryption(roomId: string): Promise<RoomEncryption>;
 	/** Lets the participant read, send and serve in this room. */
 	authorizeRoom(roomId: string): Promise<void>;
 	/** Ends that, and forgets the room's keys. */
 	deauthorizeRoom(roomId: string): Promise<void>;
+	/**
+	 * The off-the-record session of a direct message: always the same object for the same room. The
+	 * room must be authorised, and the participant started. Servers from 8.0 on have no such sessions.
+	 */
+	otr(roomId: string): OtrSession;
 	/** The ids of the authorised rooms. */
 	authorizedRooms(): Promise<string[]>;
 	/** Seals the private key with another passphrase, here and with the server. */
@@ -994,12 +1070,37 @@ export declare class Participant extends EventEmitter {
 	 * are held stay readable; the others are asked for again.
 	 */
 	rotateIdentity(): Promise<void>;
+	/**
+	 * Gives up the account's key pair and makes another, for an account whose passphrase is lost. As
+	 * long as this participant is open, {@link Participant.changePassphrase} is enough; where it cannot
+	 * be opened for want of the passphrase, {@link Participant.reset} does the same.
+	 *
+	 * What it costs, and cannot be undone:
+	 * - every login token of the account is deleted, personal access tokens too: only a workspace with a
+	 *   password goes on by itself;
+	 * - the server forgets the account's room keys. Rooms whose keys this participant's store holds stay
+	 *   readable; all others are unreadable until a member of each suggests its key again, and what was
+	 *   said under older keys, until that member suggests those too;
+	 * - other participants have pinned the key pair, and serve the new one after somebody trusts it.
+	 *
+	 * The new passphrase is told by the event `passphrase`, once, unless it is given. The code serves
+	 * once.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_WORKSPACE` when the server refuses; its `errorType`
+	 * is `totp-required` or `totp-invalid` where the second factor is wrong, and nothing was changed.
+	 */
+	resetIdentity(reset: IdentityReset): Promise<void>;
 	/** Every room key that is held, sealed with a passphrase: a text to be kept or carried. */
 	exportKeys(passphrase: string): Promise<string>;
 	/** Takes the keys of authorised rooms from what {@link Participant.exportKeys} gave. */
 	importKeys(bundle: string, passphrase: string): Promise<ImportReport>;
 	/** Forgets the private key for good: every later call fails with `ERR_E2EE_IDENTITY_REVOKED`. */
 	revokeIdentity(): Promise<void>;
+	/**
+	 * The account and its rooms, as the server has them now. Changes nothing: no key is accepted,
+	 * made or given, no message is read or sent.
+	 */
+	status(): Promise<ParticipantStatus>;
 	/**
 	 * What was read, sent, given and to whom, oldest first: never content. Only what fits the filter
 	 * is held in memory.
@@ -1018,12 +1119,37 @@ export declare class Participant extends EventEmitter {
 	};
 	/** The messages that arrive from now on, until the participant is closed. */
 	[Symbol.asyncIterator](): AsyncGenerator<DecryptedMessage>;
+}
+/** What {@link Participant.status} tells. */
+export interface ParticipantStatus {
+	userId: string;
+	/** Of the account's own public key. */
+	fingerprint: string;
+	rooms: RoomStatus[];
+}
+/** A room that the account is in, or that was authorised. */
+export interface RoomStatus {
+	roomId: string;
+	/** Whether the account is in it. */
+	member: boolean;
+	/** Whether encryption is switched on. */
+	encrypted: boolean;
+	authorized: boolean;
+	/** The id of the room's current key, as the server names it; `null` before anybody made one. */
+	keyId: string | null;
 	/**
-	 * Resolves when nothing is under way but waiting: what a round has set going goes on after it.
-	 *
-	 * @internal
+	 * Whether that key is held; `offered` when the server has it for the account, which takes it at
+	 * its next round; `none` when there is none.
 	 */
-	settled(): Promise<void>;
+	key: "held" | "offered" | "missing" | "none";
+	/** Keys of all times that are held. */
+	keysHeld: number;
+	/** The ids of keys that the server names and that are not held. */
+	keysMissing: string[];
+	/** The ids of members who wait for keys. */
+	waiting: string[];
+	/** Messages that wait to be sent. */
+	outbox: number;
 }
 /** Which lines of the audit trail are wanted; all, unless told otherwise. */
 export interface AuditFilter {

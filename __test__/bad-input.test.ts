@@ -309,6 +309,36 @@ describe('messages', () => {
     }
   });
 
+  test('characters outside ASCII are not base64, and shift nothing in a batch', async () => {
+    const iv = Buffer.alloc(12, 7).toString('base64');
+    const [high, low] = ['\ud83d', '\ude00'];
+    const envelope = key.encrypt({ msg: 'hello' }) as { iv: string; ciphertext: string };
+    // U+0100 above each character: cut to its low byte, it would be the good envelope.
+    const wide = (text: string) =>
+      String.fromCharCode(...[...text].map((c) => c.charCodeAt(0) + 0x100));
+    const bad = [
+      { ...envelope, iv: wide(envelope.iv) },
+      { ...envelope, ciphertext: wide(envelope.ciphertext) },
+      { ...envelope, ciphertext: `${envelope.ciphertext}ÿ` },
+      { ...envelope, iv, ciphertext: high },
+      { ...envelope, iv: low, ciphertext: envelope.ciphertext },
+      low,
+      'a\u0000b',
+      { ...envelope, iv: '', ciphertext: '' },
+    ].map(wrong);
+    for (const content of bad) {
+      expect(await codeOf(() => key.decrypt(content))).toBe('ERR_E2EE_MALFORMED_ENVELOPE');
+    }
+    const contents = bad.flatMap((content) => [content, wrong(good())]);
+    const results = await key.decryptMany(contents);
+    expect(results).toEqual(
+      bad.flatMap(() => [
+        expect.objectContaining({ code: 'ERR_E2EE_MALFORMED_ENVELOPE' }),
+        { msg: 'hello' },
+      ]),
+    );
+  });
+
   test('content that cannot be encrypted', async () => {
     let deep: unknown = 'x';
     for (let level = 0; level < 10_000; level++) deep = [deep];

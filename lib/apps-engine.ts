@@ -45,6 +45,7 @@ export {
   type DecryptedMessage,
   type EncryptedMessage,
   type EncryptedRoomKey,
+  type IdentityReset,
   type ImportReport,
   type OutgoingFile,
   type OutgoingMessage,
@@ -56,6 +57,7 @@ export {
   type SentMessage,
   type TrustedKey,
 } from './participant';
+export type { CreatedRoom, NewEncryptedRoom, RoomEncryption } from './room-encryption';
 export { RoomKey, type RoomKeyAlgorithm } from './room-key';
 export type {
   Claim,

@@ -115,3 +115,8 @@ export function toJson(value: unknown, name: string): string {
   }
   throw new E2eeError('ERR_E2EE_MALFORMED_ENVELOPE', `${name} cannot be ${kindOf(value)}`);
 }
+
+/** The core writes null for what is absent. */
+export function withoutNulls<T extends object>(members: T): T {
+  return Object.fromEntries(Object.entries(members).filter(([, member]) => member !== null)) as T;
+}

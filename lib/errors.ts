@@ -34,6 +34,14 @@
  *   (`E2E_Enable_Encrypt_Files`), switched off
  * - `ERR_E2EE_KEY_BUDGET`: the room's key has encrypted 2^32 messages; reset it
  * - `ERR_E2EE_EXPIRED`: a message waited longer than it may, and was not sent
+ * - `ERR_E2EE_ROOM_NOT_ENCRYPTED`: the room's encryption is switched off; nothing is sent to it
+ * - `ERR_E2EE_ROOM_NOT_ENCRYPTABLE`: rooms of this type are never encrypted: public channels, and
+ *   discussions in them
+ * - `ERR_E2EE_OTR_UNAVAILABLE`: off-the-record sessions are not to be had: the server is of 8.0 or later
+ *   or has them switched off, the room is no direct message of two, or there is no realtime connection
+ * - `ERR_E2EE_OTR_DECLINED`: the peer refused the off-the-record session
+ * - `ERR_E2EE_OTR_TIMEOUT`: the peer did not answer in time
+ * - `ERR_E2EE_OTR_NOT_ESTABLISHED`: no off-the-record session is established, or it ended meanwhile
  * - `ERR_E2EE_WORKSPACE`: the server refused a request, or gave no usable answer in time; see
  *   `status` and `errorType`
  * - `ERR_E2EE_RATE_LIMITED`: the server's rate limit would have outlasted the request's deadline
@@ -67,6 +75,12 @@ export type E2eeErrorCode =
   | 'ERR_E2EE_DISABLED'
   | 'ERR_E2EE_KEY_BUDGET'
   | 'ERR_E2EE_EXPIRED'
+  | 'ERR_E2EE_ROOM_NOT_ENCRYPTED'
+  | 'ERR_E2EE_ROOM_NOT_ENCRYPTABLE'
+  | 'ERR_E2EE_OTR_UNAVAILABLE'
+  | 'ERR_E2EE_OTR_DECLINED'
+  | 'ERR_E2EE_OTR_TIMEOUT'
+  | 'ERR_E2EE_OTR_NOT_ESTABLISHED'
   | 'ERR_E2EE_WORKSPACE'
   | 'ERR_E2EE_RATE_LIMITED'
   | 'ERR_E2EE_CLOSED'

@@ -134,7 +134,18 @@ class CipherStream extends Transform {
   }
 
   override _transform(chunk: Buffer, _encoding: string, done: TransformCallback): void {
-    transform(this.#cipher, chunk).then((bytes) => done(null, bytes), done);
+    if (chunk.length > SMALL) {
+      transform(this.#cipher, chunk).then((bytes) => done(null, bytes), done);
+      return;
+    }
+    let bytes: Buffer;
+    try {
+      bytes = transformSmall(this.#cipher, chunk);
+    } catch (error) {
+      done(error as Error);
+      return;
+    }
+    done(null, bytes);
   }
 
   override _flush(done: TransformCallback): void {
@@ -180,11 +191,7 @@ async function transform(cipher: FileEncryptor | FileDecryptor, data: Uint8Array
       `data must be a Buffer or a Uint8Array, not ${kindOf(data)}`,
     );
   }
-  if (data.length <= SMALL) {
-    const result = Buffer.from(data);
-    guard(() => cipher.update(result));
-    return result;
-  }
+  if (data.length <= SMALL) return transformSmall(cipher, data);
   const result = Buffer.allocUnsafeSlow(data.length);
   for (let start = 0; start < result.length; start += PIECE) {
     if (data.length !== result.length) {
@@ -193,6 +200,12 @@ async function transform(cipher: FileEncryptor | FileDecryptor, data: Uint8Array
     const piece = data.subarray(start, start + PIECE);
     result.set(await guardAsync(() => cipher.updateLater(piece)), start);
   }
+  return result;
+}
+
+function transformSmall(cipher: FileEncryptor | FileDecryptor, data: Uint8Array): Buffer {
+  const result = Buffer.from(data);
+  guard(() => cipher.update(result));
   return result;
 }
 

@@ -1,4 +1,5 @@
 import type { Identity as NativeIdentity } from '../binding';
+import { Batcher } from './batch';
 import { expectText, guard, guardAsync } from './errors';
 import { native } from './native';
 import { type RoomKey, roomKeyOf } from './room-key';
@@ -18,6 +19,7 @@ export class Identity {
    */
   readonly fingerprint: string;
   readonly #core: NativeIdentity;
+  readonly #unwrapping = new Batcher(4, (wrapped: string[]) => this.#core.unwrapRoomKeys(wrapped));
 
   private constructor(core: NativeIdentity) {
     this.#core = core;
@@ -99,7 +101,7 @@ export class Identity {
    */
   async unwrapRoomKey(wrapped: string): Promise<RoomKey> {
     expectText(wrapped, 'wrapped', 'ERR_E2EE_MALFORMED_KEY');
-    return roomKeyOf(await guardAsync(() => this.#core.unwrapRoomKey(wrapped)));
+    return roomKeyOf(await this.#unwrapping.add(wrapped));
   }
 }
 

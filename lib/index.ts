@@ -24,25 +24,37 @@ export {
   type MessageContent,
   type MessageFile,
 } from './message';
+export type {
+  OtrMessage,
+  OtrRequest,
+  OtrSession,
+  OtrSessionEvents,
+  OtrState,
+  SentOtrMessage,
+} from './otr';
 export {
   type AuditEntry,
   type AuditFilter,
   type DecryptedMessage,
   type EncryptedMessage,
   type EncryptedRoomKey,
+  type IdentityReset,
   type ImportReport,
   type OutgoingFile,
   type OutgoingMessage,
   Participant,
   type ParticipantEvents,
   type ParticipantOptions,
+  type ParticipantStatus,
   type Quote,
   type RoomKeyInfo,
+  type RoomStatus,
   type SentMessage,
   type TrustedKey,
 } from './participant';
 export { RealtimeWorkspace, type RealtimeWorkspaceOptions } from './realtime-workspace';
 export { RestWorkspace, type RestWorkspaceOptions } from './rest-workspace';
+export type { CreatedRoom, NewEncryptedRoom, RoomEncryption } from './room-encryption';
 export { RoomKey, type RoomKeyAlgorithm } from './room-key';
 export { SqliteStore, type SqliteStoreOptions } from './sqlite-store';
 export type {

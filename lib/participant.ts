@@ -1,8 +1,8 @@
 import { EventEmitter } from 'events';
 import { Readable, promises as streams } from 'stream';
 import type { Participant as NativeParticipant } from '../binding';
-import { fromEjson, toEjson, toJson } from './ejson';
-import { E2eeError, type E2eeErrorCode, guard, guardAsync, hasCode } from './errors';
+import { fromEjson, toEjson, toJson, withoutNulls } from './ejson';
+import { E2eeError, type E2eeErrorCode, expectText, guard, guardAsync, hasCode } from './errors';
 import {
   decryptFileStream,
   type EncryptedFile,
@@ -12,6 +12,8 @@ import {
 } from './file';
 import type { EncryptedContent, MessageAttachment, MessageContent } from './message';
 import { native } from './native';
+import { type OtrRequest, type OtrSession, OtrSessions } from './otr';
+import type { CreatedRoom, NewEncryptedRoom, RoomEncryption } from './room-encryption';
 import type { Claim, RecordStore } from './store';
 import { coreOf } from './vault';
 import type { Workspace, WorkspaceEvent, WorkspaceForm } from './workspace';
@@ -57,6 +59,17 @@ export interface OutgoingFile {
   msg?: string;
   /** The message whose thread this belongs to. */
   threadId?: string;
+}
+
+/** For {@link Participant.resetIdentity}. */
+export interface IdentityReset {
+  /**
+   * The second factor that the server demands. `method`: `totp`, `email`, or `password` for an account
+   * without an authenticator; `code`: its code, or the SHA-256 of the password in hexadecimal.
+   */
+  twoFactor: { method: string; code: string };
+  /** The new passphrase; made, and told once by the event `passphrase`, when absent. */
+  passphrase?: string;
 }
 
 /** What {@link Participant.importKeys} took. */
@@ -158,6 +171,10 @@ export interface ParticipantEvents {
   publicKeyChanged: { userId: string; pinned: string; seen: string };
   roomAuthorized: { roomId: string };
   roomDeauthorized: { roomId: string };
+  /** Somebody has switched the encryption of an authorised room on or off. */
+  roomEncryption: { roomId: string; encrypted: boolean };
+  /** Somebody asks for an off-the-record session; without a listener, it times out. */
+  otrRequest: OtrRequest;
   disconnected: { reason: string };
   error: { roomId: string; error: E2eeError };
 }
@@ -166,6 +183,11 @@ export interface ParticipantEvents {
 const POLL = 15_000;
 /** The same where the realtime streams tell of changes: a safety net. */
 const SAFETY_NET = 5 * 60_000;
+
+/** How many messages are decrypted at once: few enough not to hold up the event loop. */
+const BATCH = 500;
+/** A longer timer would fire at once. */
+const MAX_TIMER = 2 ** 31 - 1;
 
 /** What the core wants done; its `effect` names it. */
 type Effect = { id: number } & (
@@ -188,6 +210,7 @@ type Effect = { id: number } & (
   | { effect: 'sleep'; ms: number }
 );
 type Told =
+  | { effect: 'emit'; event: 'otr'; data: Parameters<OtrSessions['tell']>[0] }
   | { effect: 'emit'; event: keyof ParticipantEvents; data: never }
   | ({ effect: 'done'; command: number } & Outcome);
 type Query = Record<string, string | string[]>;
@@ -229,6 +252,13 @@ export class Participant extends EventEmitter {
   #commands = 0;
   #poll: NodeJS.Timeout | undefined;
   #closed = false;
+  #closing: Promise<void> | undefined;
+  readonly #otr = new OtrSessions({
+    check: () => this.#expectRealtime(),
+    command: (command) => this.#command(command),
+    request: (request) => this.#emit('otrRequest', request),
+    guard: (tell) => this.#guard(tell),
+  });
 
   /**
    * Opens the store, and settles the account's identity with the server: unlocked, adopted, or
@@ -238,10 +268,14 @@ export class Participant extends EventEmitter {
    * `ERR_E2EE_IDENTITY_REVOKED`, `ERR_E2EE_WORKSPACE`, or a code of the store.
    */
   static async open(options: ParticipantOptions): Promise<Participant> {
+    return Participant.#open(options, { command: 'open' });
+  }
+
+  static async #open(options: ParticipantOptions, command: object): Promise<Participant> {
     await options.workspace.login?.();
     const participant = new Participant(options);
     try {
-      await participant.#command({ command: 'open' });
+      await participant.#command(command);
     } catch (error) {
       await participant.#stop();
       throw error;
@@ -252,6 +286,17 @@ export class Participant extends EventEmitter {
       for (const tell of early) tell();
     }, 0);
     return participant;
+  }
+
+  /**
+   * As {@link Participant.open}, for an account whose passphrase is lost: its key pair is given up
+   * first, with all that {@link Participant.resetIdentity} says. The passphrase of the options is not
+   * used.
+   *
+   * @throws E2eeError (rejects) as both.
+   */
+  static async reset(options: ParticipantOptions, reset: IdentityReset): Promise<Participant> {
+    return Participant.#open(options, { command: 'resetIdentity', ...reset });
   }
 
   private constructor(options: ParticipantOptions) {
@@ -286,9 +331,17 @@ export class Participant extends EventEmitter {
     await this.#command({ command: 'sync' });
   }
 
-  /** Ends everything: timers, connections, the store. What was sent and not yet answered, waits. */
-  async close(): Promise<void> {
-    if (this.#closed) return;
+  /**
+   * Ends everything: off-the-record sessions, timers, connections, the store. What was sent and not
+   * yet answered, waits.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#end();
+    return this.#closing;
+  }
+
+  async #end(): Promise<void> {
+    await this.#otr.end();
     await this.#stop();
     this.emit('close');
     await this.#workspace.close();
@@ -420,10 +473,26 @@ export class Participant extends EventEmitter {
 
   /** Decrypts many; one that cannot be read does not keep the others from being read. */
   async decryptMessages(messages: Iterable<object>): Promise<(DecryptedMessage | E2eeError)[]> {
-    const results = await this.#command({ command: 'decrypt', messages: [...messages] });
-    return (results as [DecryptedMessage | E2eeErrorCode, string?][]).map(([result, message]) =>
-      typeof result === 'string' ? new E2eeError(result, String(message)) : result,
-    );
+    const all = [...messages];
+    const results: (DecryptedMessage | E2eeError)[] = [];
+    let batch = this.#decryptBatch(all.slice(0, BATCH));
+    for (let next = BATCH; ; next += BATCH) {
+      const outcomes = await batch;
+      const more = next < all.length;
+      // It is under way while this one is read.
+      if (more) batch = this.#decryptBatch(all.slice(next, next + BATCH));
+      for (const [result, message] of outcomes) {
+        results.push(typeof result === 'string' ? new E2eeError(result, String(message)) : result);
+      }
+      if (!more) return results;
+    }
+  }
+
+  #decryptBatch(messages: object[]): Promise<[DecryptedMessage | E2eeErrorCode, string?][]> {
+    const outcomes = this.#command({ command: 'decrypt', messages });
+    // Whoever waits for it is told; until then nobody needs to be.
+    outcomes.catch(() => undefined);
+    return outcomes as Promise<[DecryptedMessage | E2eeErrorCode, string?][]>;
   }
 
   /**
@@ -473,6 +542,37 @@ export class Participant extends EventEmitter {
     await this.#command({ command: 'distributeRoomKeys', roomId });
   }
 
+  /**
+   * Makes an encrypted room, authorises it, makes its key and gives it to the members.
+   *
+   * @throws E2eeError (rejects) with code `ERR_E2EE_ROOM_NOT_ENCRYPTABLE` for a discussion in a public
+   * channel, or `ERR_E2EE_WORKSPACE` when the server refuses; `errorType` says why.
+   */
+  async createEncryptedRoom(room: NewEncryptedRoom): Promise<CreatedRoom> {
+    return withoutNulls(
+      (await this.#command({ command: 'createEncryptedRoom', room })) as CreatedRoom,
+    );
+  }
+
+  /**
+   * Switches the encryption of an authorised room on or off. Keys stay as they are, here and with the
+   * server: a room that is switched on again goes on with the key that it had.
+   *
+   * @throws E2eeError (rejects) with code `ERR_E2EE_ROOM_NOT_ENCRYPTABLE`, or `ERR_E2EE_WORKSPACE` with
+   * `errorType` `error-action-not-allowed` (in a channel it takes the permission
+   * `toggle-room-e2e-encryption`, which owners have) or `error-encrypted-private-rooms-enforced`.
+   */
+  async setRoomEncryption(roomId: string, encrypted: boolean): Promise<void> {
+    await this.#command({ command: 'setRoomEncryption', roomId, encrypted });
+  }
+
+  /** What is known of an authorised room's encryption, asked anew. */
+  async roomEncryption(roomId: string): Promise<RoomEncryption> {
+    return withoutNulls(
+      (await this.#command({ command: 'roomEncryption', roomId })) as RoomEncryption,
+    );
+  }
+
   /** Lets the participant read, send and serve in this room. */
   async authorizeRoom(roomId: string): Promise<void> {
     await this.#command({ command: 'authorizeRoom', roomId });
@@ -481,6 +581,14 @@ export class Participant extends EventEmitter {
   /** Ends that, and forgets the room's keys. */
   async deauthorizeRoom(roomId: string): Promise<void> {
     await this.#command({ command: 'deauthorizeRoom', roomId });
+  }
+
+  /**
+   * The off-the-record session of a direct message: always the same object for the same room. The
+   * room must be authorised, and the participant started. Servers from 8.0 on have no such sessions.
+   */
+  otr(roomId: string): OtrSession {
+    return this.#otr.of(expectText(roomId, 'roomId', 'ERR_E2EE_INVALID_ARGUMENT'));
   }
 
   /** The ids of the authorised rooms. */
@@ -501,6 +609,29 @@ export class Participant extends EventEmitter {
     await this.#command({ command: 'rotateIdentity' });
   }
 
+  /**
+   * Gives up the account's key pair and makes another, for an account whose passphrase is lost. As
+   * long as this participant is open, {@link Participant.changePassphrase} is enough; where it cannot
+   * be opened for want of the passphrase, {@link Participant.reset} does the same.
+   *
+   * What it costs, and cannot be undone:
+   * - every login token of the account is deleted, personal access tokens too: only a workspace with a
+   *   password goes on by itself;
+   * - the server forgets the account's room keys. Rooms whose keys this participant's store holds stay
+   *   readable; all others are unreadable until a member of each suggests its key again, and what was
+   *   said under older keys, until that member suggests those too;
+   * - other participants have pinned the key pair, and serve the new one after somebody trusts it.
+   *
+   * The new passphrase is told by the event `passphrase`, once, unless it is given. The code serves
+   * once.
+   *
+   * @throws E2eeError (rejects) with code `ERR_E2EE_WORKSPACE` when the server refuses; its `errorType`
+   * is `totp-required` or `totp-invalid` where the second factor is wrong, and nothing was changed.
+   */
+  async resetIdentity(reset: IdentityReset): Promise<void> {
+    await this.#command({ command: 'resetIdentity', ...reset });
+  }
+
   /** Every room key that is held, sealed with a passphrase: a text to be kept or carried. */
   async exportKeys(passphrase: string): Promise<string> {
     return (await this.#command({ command: 'exportKeys', passphrase })) as string;
@@ -514,6 +645,14 @@ export class Participant extends EventEmitter {
   /** Forgets the private key for good: every later call fails with `ERR_E2EE_IDENTITY_REVOKED`. */
   async revokeIdentity(): Promise<void> {
     await this.#command({ command: 'revokeIdentity' });
+  }
+
+  /**
+   * The account and its rooms, as the server has them now. Changes nothing: no key is accepted,
+   * made or given, no message is read or sent.
+   */
+  async status(): Promise<ParticipantStatus> {
+    return (await this.#command({ command: 'status' })) as ParticipantStatus;
   }
 
   /**
@@ -556,6 +695,18 @@ export class Participant extends EventEmitter {
 
   #expectOpen(): void {
     if (this.#closed) throw new E2eeError('ERR_E2EE_CLOSED', 'the participant is closed');
+  }
+
+  /** Off-the-record events come over the realtime streams alone. */
+  #expectRealtime(): void {
+    this.#expectOpen();
+    if (!this.#workspace.callMethod || !this.#workspace.subscribe) {
+      const message = 'off-the-record sessions need a realtime connection';
+      throw new E2eeError('ERR_E2EE_OTR_UNAVAILABLE', message);
+    }
+    if (this.#poll === undefined) {
+      throw new E2eeError('ERR_E2EE_INVALID_ARGUMENT', 'start() the participant first');
+    }
   }
 
   #command(command: object): Promise<unknown> {
@@ -629,7 +780,8 @@ export class Participant extends EventEmitter {
   #carryOut(effect: Effect | Told): void {
     switch (effect.effect) {
       case 'emit':
-        this.#tell(effect.event, effect.data);
+        if (effect.event === 'otr') this.#otr.tell(effect.data);
+        else this.#tell(effect.event, effect.data);
         return;
       case 'done': {
         const caller = this.#callers.get(effect.command);
@@ -687,10 +839,13 @@ export class Participant extends EventEmitter {
         return this.#store.claim(effect.name, effect.ttl);
       case 'sleep':
         return new Promise<void>((resolve) => {
-          const timer = setTimeout(() => {
-            this.#sleeps.delete(timer);
-            resolve();
-          }, effect.ms);
+          const timer = setTimeout(
+            () => {
+              this.#sleeps.delete(timer);
+              resolve();
+            },
+            Math.min(effect.ms, MAX_TIMER),
+          );
           // Waiting alone must not keep a process alive. Some hosts' timers are numbers.
           timer.unref?.();
           this.#sleeps.add(timer);
@@ -715,8 +870,12 @@ export class Participant extends EventEmitter {
 
   /** What a listener throws becomes an uncaught exception, and ends nothing that is under way. */
   #emit(event: string, data: unknown): void {
+    this.#guard(() => this.emit(event, data));
+  }
+
+  #guard(tell: () => void): void {
     try {
-      this.emit(event, data);
+      tell();
     } catch (error) {
       queueMicrotask(() => {
         throw error;
@@ -759,6 +918,39 @@ export class Participant extends EventEmitter {
     this.#callers.clear();
     this.#tellSettled();
   }
+}
+
+/** What {@link Participant.status} tells. */
+export interface ParticipantStatus {
+  userId: string;
+  /** Of the account's own public key. */
+  fingerprint: string;
+  rooms: RoomStatus[];
+}
+
+/** A room that the account is in, or that was authorised. */
+export interface RoomStatus {
+  roomId: string;
+  /** Whether the account is in it. */
+  member: boolean;
+  /** Whether encryption is switched on. */
+  encrypted: boolean;
+  authorized: boolean;
+  /** The id of the room's current key, as the server names it; `null` before anybody made one. */
+  keyId: string | null;
+  /**
+   * Whether that key is held; `offered` when the server has it for the account, which takes it at
+   * its next round; `none` when there is none.
+   */
+  key: 'held' | 'offered' | 'missing' | 'none';
+  /** Keys of all times that are held. */
+  keysHeld: number;
+  /** The ids of keys that the server names and that are not held. */
+  keysMissing: string[];
+  /** The ids of members who wait for keys. */
+  waiting: string[];
+  /** Messages that wait to be sent. */
+  outbox: number;
 }
 
 /** Which lines of the audit trail are wanted; all, unless told otherwise. */

@@ -403,6 +403,7 @@ export class RealtimeWorkspace implements Workspace {
       // Useful, not needed: a server that refuses them is a server without them.
       connection.subscribe('stream-notify-user', `${userId}/e2ekeyRequest`).catch(unlessCut),
       connection.subscribe('stream-notify-user', `${userId}/force_logout`).catch(unlessCut),
+      connection.subscribe('stream-notify-user', `${userId}/otr`).catch(unlessCut),
     ]);
     const rooms = [...this.#rooms.keys()];
     const worker = async () => {
@@ -492,6 +493,11 @@ export class RealtimeWorkspace implements Workspace {
         break;
       case 'e2ekeyRequest':
         if (typeof first === 'string') this.#emit(keyRequest(first, second));
+        break;
+      case 'otr':
+        if (typeof first === 'string' && isObject(second)) {
+          this.#emit({ type: 'otr', event: first, data: second });
+        }
         break;
       case 'force_logout':
         void this.#checkLogout();

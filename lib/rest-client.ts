@@ -525,11 +525,14 @@ async function readJson(
     return cut(what, error);
   }
   if (text === undefined) return wrong(`is larger than ${MAX_JSON_BYTES} bytes`);
+  let body: unknown;
   try {
-    return { value: { status, body: JSON.parse(text) as unknown } };
+    body = JSON.parse(text);
   } catch {
     return wrong('is not JSON: is there a Rocket.Chat server at this url?');
   }
+  if (Object(body).success === false) return wrong('says that it failed, and not why');
+  return { value: { status, body } };
 }
 
 /** Undefined when there is more than `limit`. */

@@ -1,14 +1,19 @@
 import type { RoomKey as NativeRoomKey } from '../binding';
+import { Batcher } from './batch';
 import { fromEjson, toEjson, toJson } from './ejson';
 import { E2eeError, type E2eeErrorCode, expectText, guard, guardAsync, kindOf } from './errors';
-import type { EncryptedContent, MessageContent } from './message';
+import type { EncryptedContent, EncryptedContentV2, MessageContent } from './message';
 import { native } from './native';
 
 /** The `alg` of a room key's JWK. */
 export type RoomKeyAlgorithm = 'A256GCM' | 'A128CBC';
 
 /** How many messages go to another thread at once: enough to pay for the way there. */
-const BATCH = 1000;
+const BATCH = 250;
+/** How many batches are under way at once: some at work, one being read or prepared. */
+const UNDER_WAY = 3;
+/** In place of a second length: the message is one part, not iv and ciphertext. */
+const WHOLE = 0xffffffff;
 
 /** Makes a {@link RoomKey} of the binding's; not exported from the package. */
 export let roomKeyOf: (core: NativeRoomKey) => RoomKey;
@@ -29,6 +34,10 @@ export class RoomKey {
   /** The cipher: AES-256-GCM since server 7.13, AES-128-CBC before. */
   readonly algorithm: RoomKeyAlgorithm;
   readonly #core: NativeRoomKey;
+  /** The binding's functions for this key, once they are needed. */
+  #encrypt: ReturnType<NativeRoomKey['textEncryptor']> | undefined;
+  #decrypt: ReturnType<NativeRoomKey['v2Decryptor']> | undefined;
+  #wrapping: Batcher<string, string> | undefined;
 
   private constructor(core: NativeRoomKey) {
     this.#core = core;
@@ -67,11 +76,10 @@ export class RoomKey {
    *
    * Protocol: §7.2.
    */
-  wrapFor(publicKey: string): Promise<string> {
-    return guardAsync(async () => {
-      expectText(publicKey, 'publicKey', 'ERR_E2EE_MALFORMED_KEY');
-      return this.#core.wrapFor(publicKey);
-    });
+  async wrapFor(publicKey: string): Promise<string> {
+    expectText(publicKey, 'publicKey', 'ERR_E2EE_MALFORMED_KEY');
+    this.#wrapping ??= new Batcher(32, (publicKeys) => this.#core.wrapForMany(publicKeys));
+    return this.#wrapping.add(publicKey);
   }
 
   /**
@@ -93,13 +101,14 @@ export class RoomKey {
       );
     }
     const { msg, attachments, files, file } = content;
-    const text = toEjson({
-      msg: expectText(msg, 'content.msg', 'ERR_E2EE_INVALID_ARGUMENT'),
-      attachments,
-      files,
-      file,
-    });
-    return JSON.parse(guard(() => this.#core.encrypt(text))) as EncryptedContent;
+    expectText(msg, 'content.msg', 'ERR_E2EE_INVALID_ARGUMENT');
+    if (attachments === undefined && files === undefined && file === undefined) {
+      this.#encrypt ??= this.#core.textEncryptor();
+      const encrypt = this.#encrypt;
+      return this.#envelope(guard(() => encrypt(msg)));
+    }
+    const text = toEjson({ msg, attachments, files, file });
+    return this.#envelope(guard(() => this.#core.encrypt(text)));
   }
 
   /**
@@ -114,6 +123,14 @@ export class RoomKey {
    */
   decrypt(content: EncryptedContent | string): MessageContent {
     const envelope = envelopeOf(content);
+    if (isV2(envelope)) {
+      this.#decrypt ??= this.#core.v2Decryptor();
+      const decrypt = this.#decrypt;
+      const message = guard(() => decrypt(envelope.iv, envelope.ciphertext));
+      return typeof message === 'string'
+        ? { msg: message }
+        : (fromEjson(message[0]) as MessageContent);
+    }
     const text = typeof envelope === 'string' ? envelope : toJson(envelope, 'content');
     return fromEjson(guard(() => this.#core.decrypt(text))) as MessageContent;
   }
@@ -134,24 +151,62 @@ export class RoomKey {
       );
     }
     const results: (MessageContent | E2eeError)[] = [];
-    for (let start = 0; start < contents.length; start += BATCH) {
-      const batch = contents.slice(start, start + BATCH).map(listable);
-      const text = await guardAsync(() => this.#core.decryptMany(`[${batch.join()}]`));
-      for (const [content, message] of fromEjson(text) as Outcome[]) {
-        results.push(
-          typeof content === 'string' ? new E2eeError(content, message as string) : content,
-        );
+    const underWay: Promise<string>[] = [];
+    for (let start = 0; start < contents.length || underWay.length > 0; ) {
+      while (start < contents.length && underWay.length < UNDER_WAY) {
+        underWay.push(this.#decryptBatch(contents, start));
+        start += BATCH;
+      }
+      const text = (await underWay.shift()) ?? '[]';
+      for (const outcome of fromEjson(text) as Outcome[]) {
+        if (typeof outcome === 'string') results.push({ msg: outcome });
+        else if (Array.isArray(outcome)) results.push(new E2eeError(...outcome));
+        else results.push(outcome);
       }
     }
     return results;
   }
+
+  #decryptBatch(contents: readonly (EncryptedContent | string)[], start: number): Promise<string> {
+    const batch = contents.slice(start, start + BATCH);
+    const parts: string[] = [];
+    const lengths = new Uint32Array(2 * batch.length);
+    for (const [index, content] of batch.entries()) {
+      const part = partOf(content);
+      if (typeof part === 'string') {
+        parts.push(part);
+        lengths[2 * index] = part.length;
+        lengths[2 * index + 1] = WHOLE;
+      } else {
+        parts.push(part.iv, part.ciphertext);
+        lengths[2 * index] = part.iv.length;
+        lengths[2 * index + 1] = part.ciphertext.length;
+      }
+    }
+    const text = guardAsync(() => this.#core.decryptMany(parts.join(''), lengths));
+    // Whoever waits for it is told; until then nobody needs to be.
+    text.catch(() => undefined);
+    return text;
+  }
+
+  /** The envelope around what the binding encrypted: iv and ciphertext, or all in one. */
+  #envelope(sealed: string): EncryptedContent {
+    const end = sealed.indexOf(' ');
+    if (end < 0) return { algorithm: 'rc.v1.aes-sha2', ciphertext: sealed };
+    return {
+      algorithm: 'rc.v2.aes-sha2',
+      kid: this.keyId,
+      iv: sealed.slice(0, end),
+      ciphertext: sealed.slice(end + 1),
+    };
+  }
 }
 
 /** What the binding says of one message of many. */
-type Outcome = [content: MessageContent, none?: never] | [code: E2eeErrorCode, message: string];
+type Outcome = string | MessageContent | [code: E2eeErrorCode, message: string];
 
-/** The members of an envelope, or the text that may stand for it. */
-function envelopeOf(content: EncryptedContent | string): object | string {
+/** The members of an envelope, whatever they are, or the text that may stand for it. */
+function envelopeOf(content: EncryptedContent | string): Members | string {
   if (typeof content === 'string') {
     return content;
   }
@@ -161,17 +216,30 @@ function envelopeOf(content: EncryptedContent | string): object | string {
       `encrypted content must be an object or a string, not ${kindOf(content)}`,
     );
   }
-  const { algorithm, kid, iv, ciphertext } = content as Partial<
-    Record<'algorithm' | 'kid' | 'iv' | 'ciphertext', unknown>
-  >;
+  const { algorithm, kid, iv, ciphertext } = content as Members;
   return { algorithm, kid, iv, ciphertext };
 }
 
-/** JSON text for a list; what has none fails by itself, as `null`. */
-function listable(content: EncryptedContent | string): string {
+type Members = Partial<Record<keyof EncryptedContentV2, unknown>>;
+
+/** Whether this is the common form, whose iv and ciphertext go to the core as they are. */
+function isV2(envelope: Members | string): envelope is EncryptedContentV2 {
+  return (
+    typeof envelope === 'object' &&
+    envelope.algorithm === 'rc.v2.aes-sha2' &&
+    typeof envelope.kid === 'string' &&
+    typeof envelope.iv === 'string' &&
+    typeof envelope.ciphertext === 'string'
+  );
+}
+
+/** One of many for the binding; what has no JSON text fails by itself, as `{}`. */
+function partOf(content: EncryptedContent | string): EncryptedContentV2 | string {
   try {
-    return toJson(envelopeOf(content), 'content');
+    const envelope = envelopeOf(content);
+    if (typeof envelope === 'string' || isV2(envelope)) return envelope;
+    return toJson(envelope, 'content');
   } catch {
-    return 'null';
+    return '{}';
   }
 }

@@ -1,5 +1,7 @@
 import { bytes, makeGlue } from 'rocketchat-e2ee:wasm';
 import { inflateRawSync } from 'zlib';
+import type { RoomKey } from '../binding';
+import type { Outcome } from './batch';
 import { E2eeError, hasCode } from './errors';
 import type { Binding } from './native';
 
@@ -13,6 +15,46 @@ export const native: Binding = new Proxy({} as Binding, {
     return running.exports[name];
   },
 });
+
+/** What the module's own classes have for one message or key. */
+interface OneRoomKey {
+  encryptText(msg: string): string;
+  decryptV2(iv: string, ciphertext: string): string;
+  wrapFor(publicKey: string): string;
+}
+interface OneIdentity {
+  unwrapRoomKey(wrapped: string): RoomKey;
+}
+
+/** What the addon has beside that: functions for each key, and many keys in one call. */
+const roomKeyMembers = {
+  textEncryptor(this: OneRoomKey) {
+    return (msg: string) => this.encryptText(msg);
+  },
+  v2Decryptor(this: OneRoomKey) {
+    return (iv: string, ciphertext: string): string | [string] => {
+      const text = this.decryptV2(iv, ciphertext);
+      return text.startsWith('"') ? text.slice(1) : [text];
+    };
+  },
+  wrapForMany(this: OneRoomKey, publicKeys: string[]) {
+    return publicKeys.map((publicKey) => outcomeOf(() => this.wrapFor(publicKey)));
+  },
+};
+const identityMembers = {
+  unwrapRoomKeys(this: OneIdentity, wrapped: string[]) {
+    return wrapped.map((text) => outcomeOf(() => this.unwrapRoomKey(text)));
+  },
+};
+
+function outcomeOf<R>(work: () => R): Outcome<R> {
+  try {
+    return work();
+  } catch (error) {
+    if (!hasCode(error)) throw error;
+    return [error.code, String((error as { message?: unknown }).message)];
+  }
+}
 
 let compiled: WebAssembly.Module | undefined;
 let running: Instance | undefined;
@@ -49,6 +91,8 @@ class Instance {
           : this.#guard(value as Callable),
       ]),
     ) as unknown as Binding;
+    Object.assign(this.exports.RoomKey.prototype, roomKeyMembers);
+    Object.assign(this.exports.Identity.prototype, identityMembers);
   }
 
   #guardClass(original: Class): Class {

@@ -63,6 +63,11 @@ export type WorkspaceEvent =
   | { readonly type: 'room'; readonly action: string; readonly room: object }
   /** Somebody asks for the key of a room. Anyone can send this: treat it as a hint. */
   | { readonly type: 'keyRequest'; readonly roomId: string; readonly keyId?: string }
+  /**
+   * A control event of off-the-record sessions; `event`: `handshake`, `acknowledge`, `deny`, `end`.
+   * Anyone can send this, in anybody's name.
+   */
+  | { readonly type: 'otr'; readonly event: string; readonly data: object }
   | { readonly type: 'messageDeleted'; readonly roomId: string; readonly messageId: string }
   /**
    * All streams are live. What happened before, since the last `disconnected`, was not told and has

@@ -1,6 +1,8 @@
 //! Work for other threads than the event loop's.
 
-use napi::bindgen_prelude::{AsyncTask, Env, PromiseRaw, ToNapiValue, TypeName, spawn_blocking};
+use napi::bindgen_prelude::{
+    AsyncTask, Either, Env, PromiseRaw, ToNapiValue, TypeName, spawn_blocking,
+};
 use napi::{Result, Task};
 use rocketchat_e2ee::{Code, Error};
 
@@ -21,6 +23,24 @@ where
     T: Send + ToNapiValue + TypeName + 'static,
 {
     AsyncTask::new(Job { work: Some(Box::new(work)) })
+}
+
+/// Sends the same `work` for many things to one of libuv's threads; for each comes what came of it,
+/// or code and message.
+pub(crate) fn spawn_each<T>(
+    items: Vec<String>,
+    work: impl Fn(&str) -> std::result::Result<T, Error> + Send + 'static,
+) -> AsyncTask<Job<Vec<Either<T, Vec<String>>>>>
+where
+    T: Send + ToNapiValue + TypeName + 'static,
+{
+    spawn(move || {
+        let outcome = |item: &String| match work(item) {
+            Ok(value) => Either::A(value),
+            Err(error) => Either::B(vec![error.code().as_str().to_owned(), error.to_string()]),
+        };
+        Ok(items.iter().map(outcome).collect())
+    })
 }
 
 /// Sends `work` that waits (for a disk, for a lock) to tokio's blocking threads, of which there is

@@ -7,6 +7,7 @@
 // What `#[napi]` marks is reached from JavaScript, and printed there, not by other crates.
 #![allow(unreachable_pub, missing_debug_implementations)]
 
+mod archive;
 mod error;
 mod file;
 mod identity;
@@ -16,4 +17,5 @@ mod participant;
 mod random;
 mod room_key;
 mod store;
+mod text;
 mod vault;

@@ -1,40 +1,90 @@
-//! `message` of the core. Content and envelopes cross as JSON text, which V8 parses faster than
-//! Node-API builds objects.
+//! `message` of the core. Content and envelopes cross as text, which costs less than objects of
+//! Node-API. What is called for each message is a function and not a method, whose receiver would
+//! have to be checked: that takes longer than decrypting a short message.
 
 use std::sync::Arc;
 
-use napi::bindgen_prelude::AsyncTask;
+use napi::bindgen_prelude::{AsyncTask, Env, Function, FunctionCallContext};
+use napi::sys::napi_value;
+use napi::{JsString, JsValue as _};
 use napi_derive::napi;
+use rocketchat_e2ee::Error;
 use rocketchat_e2ee::message::{self, EncryptedContent, MessageContent};
 
-use crate::error::{Failure, guard};
+use crate::error::{Failure, guard, rejection};
 use crate::job::{Job, spawn};
 use crate::random::OsRandom;
 use crate::room_key::RoomKey;
+use crate::text;
 
 #[napi]
 impl RoomKey {
-    /// EJSON text of the content in, JSON text of the envelope out.
+    /// A function that encrypts a message that is only text; it returns the envelope's
+    /// [`EncryptedContent::to_compact_text`].
+    #[napi(ts_return_type = "(msg: string) => string")]
+    pub fn text_encryptor<'env>(
+        &self,
+        env: &'env Env,
+    ) -> napi::Result<Function<'env, (), napi_value>> {
+        let key = Arc::clone(&self.core);
+        env.create_function_from_closure("encrypt", move |call| {
+            let content = MessageContent::text(text::read(call.get(0)?)?);
+            let sealed =
+                checked(&call, || Ok(key.encrypt(&mut OsRandom, &content)?.to_compact_text()))?;
+            text::write(call.env, &sealed)
+        })
+    }
+
+    /// As [`RoomKey::text_encryptor`], for EJSON text of any content.
     #[napi]
     pub fn encrypt(&self, content: String) -> Result<String, Failure> {
         guard(|| {
             let content = MessageContent::parse(&content)?;
-            Ok(self.core.encrypt(&mut OsRandom, &content)?.to_text())
+            Ok(self.core.encrypt(&mut OsRandom, &content)?.to_compact_text())
         })
     }
 
-    /// JSON text of the envelope, or a v1 text, in; EJSON text of the content out.
+    /// A function that decrypts a v2 envelope, from base64 of iv and of ciphertext. What it
+    /// returns is the text of a message that is only text, and a list of EJSON text for any other.
+    #[napi(ts_return_type = "(iv: string, ciphertext: string) => string | [string]")]
+    pub fn v2_decryptor<'env>(
+        &self,
+        env: &'env Env,
+    ) -> napi::Result<Function<'env, (), napi_value>> {
+        let key = Arc::clone(&self.core);
+        env.create_function_from_closure("decrypt", move |call| {
+            let (iv, ciphertext) = (text::read(call.get(0)?)?, text::read(call.get(1)?)?);
+            let content =
+                checked(&call, || Ok(key.decrypt(&EncryptedContent::v2(&iv, &ciphertext))?))?;
+            if content.is_text() {
+                return text::write(call.env, &content.msg);
+            }
+            let mut list = call.env.create_array(1)?;
+            list.set(0, content.to_text())?;
+            Ok(list.raw())
+        })
+    }
+
+    /// JSON text of an envelope, or a v1 text, in; EJSON text of the content out.
     #[napi]
     pub fn decrypt(&self, content: String) -> Result<String, Failure> {
         guard(|| Ok(self.core.decrypt(&EncryptedContent::parse(&content)?)?.to_text()))
     }
 
-    /// JSON text of a list of envelopes and v1 texts in; out comes EJSON text of a list that has
-    /// for each either `[content]` or `[code, message]`.
-    #[napi(ts_return_type = "Promise<string>")]
-    pub fn decrypt_many(&self, contents: String) -> AsyncTask<Job<String>> {
+    /// See `RoomKey::decrypt_many` of the core.
+    #[napi(
+        ts_args_type = "parts: string, lengths: Uint32Array",
+        ts_return_type = "Promise<string>"
+    )]
+    pub fn decrypt_many(
+        &self,
+        parts: JsString<'_>,
+        lengths: &[u32],
+    ) -> napi::Result<AsyncTask<Job<String>>> {
         let core = Arc::clone(&self.core);
-        spawn(move || Ok(core.decrypt_list(&contents)?))
+        let parts = text::read(parts)?;
+        let lengths = lengths.to_vec();
+        Ok(spawn(move || Ok(core.decrypt_many(&parts, &lengths))))
     }
 }
 
@@ -42,4 +92,12 @@ impl RoomKey {
 #[napi]
 pub fn encrypted_content_of(document: String) -> Result<Option<String>, Failure> {
     guard(|| Ok(message::encrypted_content_in(&document)?))
+}
+
+/// As [`guard`], for functions made of closures.
+fn checked<T>(
+    call: &FunctionCallContext<'_>,
+    work: impl FnOnce() -> Result<T, Error>,
+) -> napi::Result<T> {
+    guard(work).map_err(|failure| rejection(*call.env, failure))
 }

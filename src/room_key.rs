@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use napi::bindgen_prelude::AsyncTask;
+use napi::bindgen_prelude::{AsyncTask, Either};
 use napi_derive::napi;
 use rocketchat_e2ee::{PublicKey, RoomKey as Core};
 use zeroize::Zeroizing;
 
 use crate::error::{Failure, guard};
-use crate::job::{Job, spawn};
+use crate::job::{Job, spawn_each};
 use crate::random::OsRandom;
 
 /// The key of one room.
@@ -50,12 +50,16 @@ impl RoomKey {
         self.core.algorithm().as_str()
     }
 
-    /// Wraps the key for the owner of a public JWK.
-    #[napi(ts_return_type = "Promise<string>")]
-    pub fn wrap_for(&self, public_key: String) -> AsyncTask<Job<String>> {
+    /// Wraps the key for the owners of public JWKs; for each comes the wrapped key, or code and
+    /// message.
+    #[napi(ts_return_type = "Promise<(string | string[])[]>")]
+    pub fn wrap_for_many(
+        &self,
+        public_keys: Vec<String>,
+    ) -> AsyncTask<Job<Vec<Either<String, Vec<String>>>>> {
         let core = Arc::clone(&self.core);
-        spawn(move || {
-            let member = PublicKey::from_jwk(&public_key)?;
+        spawn_each(public_keys, move |public_key| {
+            let member = PublicKey::from_jwk(public_key)?;
             Ok(core.wrap_for(&mut OsRandom, &member)?)
         })
     }

@@ -510,6 +510,68 @@ const RocketChatClient = (() => {
     return { type, typeGroup: type.split('/')[0], name, encryption, hashes };
   }
 
+  // --- Off the record (servers up to 7.x) ------------------------------------------------------
+
+  const P256 = { name: 'ECDH', namedCurve: 'P-256' };
+
+  /**
+   * An ephemeral pair. A client keeps the private half to itself; here it travels as a JWK, so that
+   * the model keeps no state.
+   *
+   * @returns {Promise<{ publicKey: string, privateKey: string }>}
+   */
+  async function createOtrPair() {
+    const pair = await subtle.generateKey(P256, true, ['deriveKey', 'deriveBits']);
+    return {
+      publicKey: ejson.stringify(await subtle.exportKey('jwk', pair.publicKey)),
+      privateKey: ejson.stringify(await subtle.exportKey('jwk', pair.privateKey)),
+    };
+  }
+
+  /**
+   * The session key: the first 16 bytes of SHA-256 over the 256 shared bits.
+   *
+   * @param {string} privateKey
+   * @param {string} peerKey
+   * @returns {Promise<Bytes>}
+   */
+  async function agreeOtrKey(privateKey, peerKey) {
+    const own = await subtle.importKey('jwk', ejson.parse(privateKey), P256, false, ['deriveBits']);
+    const peer = await subtle.importKey('jwk', ejson.parse(peerKey), P256, false, []);
+    const bits = await subtle.deriveBits({ name: 'ECDH', public: peer }, own, 256);
+    return new Uint8Array(await subtle.digest('SHA-256', bits)).slice(0, 16);
+  }
+
+  /** @param {Bytes} key */
+  const importOtrKey = (key) =>
+    subtle.importKey('raw', key, 'AES-GCM', false, ['encrypt', 'decrypt']);
+
+  /**
+   * @param {Bytes} key
+   * @param {object | string} payload an object, or EJSON text to be taken as it is
+   */
+  async function sealOtr(key, payload) {
+    const iv = randomBytes(12);
+    const plaintext = utf8(typeof payload === 'string' ? payload : ejson.stringify(payload));
+    const cipher = { name: 'AES-GCM', iv };
+    const sealed = await subtle.encrypt(cipher, await importOtrKey(key), plaintext);
+    return ejson.stringify(concat(iv, new Uint8Array(sealed)));
+  }
+
+  /**
+   * @param {Bytes} key
+   * @param {string} msg
+   * @returns {Promise<Record<string, any>>}
+   */
+  async function openOtr(key, msg) {
+    /** @type {Bytes} */
+    const bytes = ejson.parse(msg);
+    const cipher = { name: 'AES-GCM', iv: bytes.slice(0, 12) };
+    return ejson.parse(
+      fromUtf8(await subtle.decrypt(cipher, await importOtrKey(key), bytes.slice(12))),
+    );
+  }
+
   // --- Calls from outside a page --------------------------------------------------------------
 
   /** JSON that carries dates and bytes, both ways. */
@@ -546,6 +608,10 @@ const RocketChatClient = (() => {
     decryptFile,
     fileMessage,
     uploadMetadata,
+    createOtrPair,
+    agreeOtrKey,
+    sealOtr,
+    openOtr,
     sha256,
   };
 

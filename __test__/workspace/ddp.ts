@@ -347,6 +347,8 @@ class Session implements Caller {
       case 'delay':
         await pause(fault.ms);
         return true;
+      case 'answer':
+        return true;
       case 'status': {
         const error = describe(new MeteorError(fault.status, 'Internal server error'));
         this.send({ msg: 'result', id, error });

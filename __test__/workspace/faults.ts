@@ -9,7 +9,12 @@ export type CallFault =
   | { kind: 'drop'; when?: When }
   /** An answer of a proxy or of the rate limiter in place of the server's. */
   | { kind: 'status'; status: number; when?: When; retryAfterMs?: number }
-  | { kind: 'delay'; ms: number; when?: When };
+  | { kind: 'delay'; ms: number; when?: When }
+  /**
+   * Any answer in place of the server's, as a hostile server or a proxy gives it: text as it is
+   * (HTML), anything else as JSON; a function gets the true one. REST only.
+   */
+  | { kind: 'answer'; body: unknown; status?: number; when?: When };
 
 /** What can go wrong with an event on its way to one session. */
 export type EventFault =

@@ -56,6 +56,7 @@ export interface Room extends Document {
   uids?: string[];
   usernames?: string[];
   prid?: string;
+  teamId?: string;
   topic?: string;
   broadcast?: boolean;
   ro?: boolean;

@@ -14,6 +14,7 @@ export interface NewRoom {
   members?: User[];
   encrypted?: boolean;
   prid?: string;
+  teamId?: string;
   topic?: string;
   broadcast?: boolean;
 }
@@ -51,6 +52,7 @@ export class Rooms {
       ...(direct && { uids, usernames: members.map(({ username }) => username) }),
       ...(encrypted !== undefined && { encrypted }),
       ...(prid !== undefined && { prid }),
+      ...(options.teamId !== undefined && { teamId: options.teamId }),
       ...(options.topic !== undefined && { topic: options.topic }),
       ...(options.broadcast !== undefined && { broadcast: options.broadcast }),
       u: refOf(owner),

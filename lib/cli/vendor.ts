@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, statSync, writeFileSync } from 'fs';
 import { join, resolve } from 'path';
+import { CliError, usage } from './failure';
 
 const FILE = 'rocketchat-e2ee.ts';
 const MARK = '// @ts-nocheck -- written by `rocketchat-e2ee vendor`';
@@ -14,11 +15,11 @@ const PACKAGE = resolve(__dirname, '..', '..');
  */
 export function vendor(folder: string): string {
   if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) {
-    throw new Error(`${folder} is not a folder`);
+    throw usage(`${folder} is not a folder`);
   }
   const path = join(folder, FILE);
   if (existsSync(path) && !readFileSync(path, 'utf8').startsWith(MARK)) {
-    throw new Error(`${path} is there already, and is not what this command writes`);
+    throw new CliError('EEXIST', `${path} is there already, and is not what this command writes`);
   }
   const read = (...names: string[]) => readFileSync(join(PACKAGE, ...names), 'utf8');
   const { version } = JSON.parse(read('package.json')) as { version: string };

@@ -139,6 +139,7 @@ export const groupRoutes = [
         members: (body.members ?? []).flatMap((username) => store.userNamed(username) ?? []),
         encrypted: body.extraData?.encrypted,
         broadcast: body.extraData?.broadcast,
+        teamId: body.extraData?.teamId,
       });
       return { group: withDefaultExclusions(group) };
     },

@@ -44,12 +44,13 @@ export class RestServer {
     for (const fault of faults) {
       if (!(await this.suffer(fault, 'before', response, logged))) return;
     }
-    const answer =
+    let answer =
       name === 'file-upload'
         ? this.download(request, url)
         : await this.answer(request, url, bytes, route);
     for (const fault of faults) {
       if (!(await this.suffer(fault, 'after', response, logged))) return;
+      if (fault.kind === 'answer' && fault.when === 'after') answer = forged(fault, answer);
     }
     send(response, answer, logged);
   }
@@ -191,6 +192,10 @@ export class RestServer {
       case 'status':
         send(response, this.faultAnswer(fault.status, fault.retryAfterMs ?? 1000), logged);
         return false;
+      case 'answer':
+        if (now === 'after') return true;
+        send(response, forged(fault), logged);
+        return false;
     }
   }
 
@@ -210,6 +215,15 @@ export class RestServer {
     };
     return json(429, { success: false, error: tooManyRequests(retryAfterMs) }, headers);
   }
+}
+
+function forged(fault: CallFault & { kind: 'answer' }, answer?: Answer): Answer {
+  const { body, status = 200 } = fault;
+  if (typeof body === 'string') {
+    return { status, headers: { 'content-type': 'text/html' }, body };
+  }
+  if (typeof body !== 'function') return json(status, body);
+  return json(status, body(JSON.parse(String(answer?.body ?? '{}'))));
 }
 
 function schemaError(errorType: string, error: string): HttpError {

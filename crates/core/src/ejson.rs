@@ -13,8 +13,7 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64_simd::STANDARD;
 use indexmap::IndexMap;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -71,6 +70,23 @@ impl Value {
     pub fn to_text(&self) -> String {
         // Writing to memory fails for maps with other keys than strings only: there are none.
         serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// JSON to be taken literally: what looks like a date or bytes stays an object, and is escaped
+    /// when it is written.
+    pub(crate) fn literal(json: &serde_json::Value) -> Self {
+        match json {
+            serde_json::Value::Null => Self::Null,
+            serde_json::Value::Bool(value) => Self::Bool(*value),
+            serde_json::Value::Number(number) => Self::Number(number.clone()),
+            serde_json::Value::String(text) => Self::String(text.clone()),
+            serde_json::Value::Array(items) => {
+                Self::Array(items.iter().map(Self::literal).collect())
+            }
+            serde_json::Value::Object(members) => Self::Object(
+                members.iter().map(|(key, value)| (key.clone(), Self::literal(value))).collect(),
+            ),
+        }
     }
 
     /// The object, if it is one.
@@ -194,7 +210,7 @@ fn members(object: Object) -> Value {
 fn tagged_value(object: &Object) -> Option<Value> {
     match object.first().map(|(key, value)| (key.as_str(), value))? {
         ("$date", Value::Number(number)) => whole(number).map(Value::Date),
-        ("$binary", Value::String(text)) => BASE64_STANDARD.decode(text).ok().map(Value::Binary),
+        ("$binary", Value::String(text)) => STANDARD.decode_to_vec(text).ok().map(Value::Binary),
         ("$InfNaN", Value::Number(number)) => match number.as_i64()? {
             0 => Some(Value::NotFinite(NotFinite::NaN)),
             1 => Some(Value::NotFinite(NotFinite::Infinity)),
@@ -292,7 +308,7 @@ impl Serialize for Value {
             Self::String(text) => serializer.serialize_str(text),
             Self::Array(items) => items.serialize(serializer),
             Self::Date(milliseconds) => tagged(serializer, "$date", milliseconds),
-            Self::Binary(bytes) => tagged(serializer, "$binary", &BASE64_STANDARD.encode(bytes)),
+            Self::Binary(bytes) => tagged(serializer, "$binary", &STANDARD.encode_to_string(bytes)),
             Self::NotFinite(value) => {
                 let code = match value {
                     NotFinite::NaN => 0,

@@ -4,6 +4,7 @@ use crate::file::FileError;
 use crate::identity::IdentityError;
 use crate::key_ring::KeyRingError;
 use crate::message::MessageError;
+use crate::otr::OtrError;
 use crate::participant::ParticipantError;
 use crate::room_key::RoomKeyError;
 use crate::store::StoreError;
@@ -70,6 +71,19 @@ pub enum Code {
     Disabled,
     /// The room's key has encrypted as many messages as it may.
     KeyBudget,
+    /// The room is not encrypted: nothing is sent to it.
+    RoomNotEncrypted,
+    /// Rooms of this type are never encrypted.
+    RoomNotEncryptable,
+    /// Off-the-record sessions are not to be had: the server has none (8.0 and later, or switched
+    /// off), or the room is not a direct message of two people.
+    OtrUnavailable,
+    /// The peer refused the off-the-record session.
+    OtrDeclined,
+    /// The peer did not answer in time.
+    OtrTimeout,
+    /// No off-the-record session is established, or it ended meanwhile.
+    OtrNotEstablished,
     /// A bug in this library. Nothing was lost; please report it.
     Internal,
 }
@@ -105,6 +119,12 @@ impl Code {
             Self::Expired => "ERR_E2EE_EXPIRED",
             Self::Disabled => "ERR_E2EE_DISABLED",
             Self::KeyBudget => "ERR_E2EE_KEY_BUDGET",
+            Self::RoomNotEncrypted => "ERR_E2EE_ROOM_NOT_ENCRYPTED",
+            Self::RoomNotEncryptable => "ERR_E2EE_ROOM_NOT_ENCRYPTABLE",
+            Self::OtrUnavailable => "ERR_E2EE_OTR_UNAVAILABLE",
+            Self::OtrDeclined => "ERR_E2EE_OTR_DECLINED",
+            Self::OtrTimeout => "ERR_E2EE_OTR_TIMEOUT",
+            Self::OtrNotEstablished => "ERR_E2EE_OTR_NOT_ESTABLISHED",
             Self::Internal => "ERR_E2EE_INTERNAL",
         }
     }
@@ -129,6 +149,9 @@ pub enum Error {
     /// From [`crate::file`].
     #[error(transparent)]
     File(#[from] FileError),
+    /// From [`crate::otr`].
+    #[error(transparent)]
+    Otr(#[from] OtrError),
     /// From [`crate::participant`].
     #[error(transparent)]
     Participant(#[from] ParticipantError),
@@ -159,6 +182,8 @@ impl Error {
             Self::Participant(ParticipantError::Options | ParticipantError::Inputs) => {
                 Code::InvalidArgument
             }
+            Self::Participant(ParticipantError::Bundle) => Code::MalformedEnvelope,
+            Self::Participant(ParticipantError::BundlePassphrase) => Code::WrongPassphrase,
             Self::RoomKey(error) => room_key_code(error),
             Self::KeyRing(KeyRingError::NoRoomKey) => Code::NoRoomKey,
             Self::KeyRing(KeyRingError::Message(error)) | Self::Message(error) => {
@@ -170,6 +195,7 @@ impl Error {
                 FileError::UnsupportedAlgorithm => Code::UnsupportedAlgorithm,
                 FileError::DecryptionFailed => Code::DecryptionFailed,
             },
+            Self::Otr(error) => otr_code(error),
             Self::Vault(error) | Self::Store(StoreError::Vault(error)) => vault_code(error),
             Self::Store(error) => store_code(error),
         }
@@ -192,6 +218,19 @@ fn message_code(error: &MessageError) -> Code {
         MessageError::DecryptionFailed => Code::DecryptionFailed,
         MessageError::InvalidContent(_) => Code::InvalidArgument,
         MessageError::Encryption => Code::Internal,
+    }
+}
+
+fn otr_code(error: &OtrError) -> Code {
+    match error {
+        OtrError::MalformedKey(_) => Code::MalformedKey,
+        OtrError::UnsupportedAlgorithm => Code::UnsupportedAlgorithm,
+        OtrError::MalformedEnvelope(_) => Code::MalformedEnvelope,
+        OtrError::DecryptionFailed | OtrError::ForeignSender => Code::DecryptionFailed,
+        OtrError::NotEstablished | OtrError::RequestOver | OtrError::Exhausted => {
+            Code::OtrNotEstablished
+        }
+        OtrError::Encryption => Code::Internal,
     }
 }
 

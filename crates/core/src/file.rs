@@ -7,8 +7,7 @@
 use std::fmt;
 
 use aes::cipher::{KeyIvInit, StreamCipher};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64_simd::STANDARD;
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -78,8 +77,8 @@ impl FileEncryption {
         }
         let key = <[u8; 32]>::try_from(key.as_slice())
             .map_err(|_| FileError::MalformedKey("k is not 32 bytes long"))?;
-        let iv = BASE64_STANDARD
-            .decode(&members.iv)
+        let iv = STANDARD
+            .decode_to_vec(&members.iv)
             .ok()
             .and_then(|iv| iv.try_into().ok())
             .ok_or(FileError::MalformedEnvelope("the iv is not base64 of 16 bytes"))?;
@@ -90,7 +89,7 @@ impl FileEncryption {
     pub fn to_json(&self) -> Zeroizing<String> {
         let members = Members {
             key: OctJwk::new(ALGORITHM, self.key.as_ref()),
-            iv: BASE64_STANDARD.encode(self.iv),
+            iv: STANDARD.encode_to_string(self.iv),
         };
         // Writing texts to memory cannot fail.
         Zeroizing::new(serde_json::to_string(&members).unwrap_or_default())

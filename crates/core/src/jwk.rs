@@ -1,7 +1,6 @@
 //! JSON Web Keys (RFC 7517, RFC 7518 §6) as WebCrypto writes and reads them.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use base64_simd::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -59,6 +58,57 @@ impl OctJwk {
             return Err(JwkError::Malformed("the JWK is not a symmetric key"));
         }
         Ok((&self.alg, decode(&self.k, "k is not base64url")?))
+    }
+}
+
+/// The length of a coordinate on P-256, in bytes.
+const COORDINATE_BYTES: usize = 32;
+
+/// A public key on P-256 (`kty: EC`), members as WebCrypto's `exportKey` gives them for ECDH.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct EcPublicJwk {
+    crv: String,
+    #[serde(default)]
+    ext: bool,
+    #[serde(default)]
+    key_ops: Vec<String>,
+    kty: String,
+    x: String,
+    y: String,
+}
+
+impl EcPublicJwk {
+    /// Takes the two coordinates.
+    pub(crate) fn to_json(x: &[u8], y: &[u8]) -> String {
+        let jwk = Self {
+            crv: "P-256".to_owned(),
+            ext: true,
+            key_ops: Vec::new(),
+            kty: "EC".to_owned(),
+            x: encode(x).to_string(),
+            y: encode(y).to_string(),
+        };
+        to_json(&jwk).to_string()
+    }
+
+    /// The two coordinates, each of full length (RFC 7518 §6.2.1.2). Whether they are a point of
+    /// the curve is not looked at.
+    pub(crate) fn parse(
+        json: &str,
+    ) -> Result<([u8; COORDINATE_BYTES], [u8; COORDINATE_BYTES]), JwkError> {
+        let jwk: Self = parse(json)?;
+        if jwk.kty != "EC" {
+            return Err(JwkError::Malformed("the JWK is not a key on an elliptic curve"));
+        }
+        if jwk.crv != "P-256" {
+            return Err(JwkError::UnsupportedAlgorithm);
+        }
+        let coordinate = |text: &str| {
+            let bytes = decode(text, "a coordinate is not base64url")?;
+            <[u8; COORDINATE_BYTES]>::try_from(bytes.as_slice())
+                .map_err(|_| JwkError::Malformed("a coordinate does not have 32 bytes"))
+        };
+        Ok((coordinate(&jwk.x)?, coordinate(&jwk.y)?))
     }
 }
 
@@ -197,7 +247,7 @@ fn to_json<T: Serialize>(jwk: &T) -> Zeroizing<String> {
 }
 
 fn encode(bytes: &[u8]) -> Zeroizing<String> {
-    Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(bytes))
+    Zeroizing::new(URL_SAFE_NO_PAD.encode_to_string(bytes))
 }
 
 /// Base64urlUInt (RFC 7518 §2): no leading zero bytes.
@@ -206,7 +256,7 @@ fn encode_integer(bytes: &[u8]) -> Zeroizing<String> {
 }
 
 fn decode(text: &str, reason: &'static str) -> Result<Zeroizing<Vec<u8>>, JwkError> {
-    BASE64_URL_SAFE_NO_PAD.decode(text).map(Zeroizing::new).map_err(|_| reason.into())
+    URL_SAFE_NO_PAD.decode_to_vec(text).map(Zeroizing::new).map_err(|_| reason.into())
 }
 
 fn integer(

@@ -13,6 +13,7 @@
 //! | [`message`] | encrypted message content and what is inside |
 //! | [`ejson`] | the JSON dialect inside an envelope |
 //! | [`mod@file`] | encrypted files, in pieces |
+//! | [`otr`] | off-the-record sessions of two: keys that live in memory alone |
 //! | [`participant`] | the state machine: identity, room keys, serving, messages, outbox |
 //! | [`vault`] | sealed records, and the data key that a secret opens |
 //! | [`store`] | what record stores have in common |
@@ -30,6 +31,7 @@ pub mod identity;
 mod jwk;
 pub mod key_ring;
 pub mod message;
+pub mod otr;
 pub mod participant;
 pub mod room_key;
 pub mod store;

@@ -3,14 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64_simd::STANDARD;
 use rand_core::CryptoRng;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::crypto::{AesGcm as _, Cbc, Gcm, RSA_BYTES, Refused, TAG_BYTES};
+use crate::crypto::{AesGcm as _, Cbc, Gcm, Plaintext, RSA_BYTES, Refused};
 use crate::identity::PublicKey;
 use crate::jwk::{JwkError, OctJwk};
 
@@ -200,8 +199,8 @@ impl RoomKey {
             .and_then(|end| wrapped.split_at_checked(end))
             .ok_or(RoomKeyError::MalformedKey("the wrapped key is truncated"))?;
         let id = id.parse()?;
-        let block = BASE64_STANDARD
-            .decode(block)
+        let block = STANDARD
+            .decode_to_vec(block)
             .ok()
             .filter(|block| block.len() == RSA_BYTES)
             .ok_or(RoomKeyError::MalformedKey("the wrapped key is not base64 of 256 bytes"))?;
@@ -224,7 +223,7 @@ impl RoomKey {
             member.encrypt(rng, self.jwk.as_bytes()).map_err(|Refused| RoomKeyError::Encryption)?;
         let mut wrapped = String::with_capacity(UUID_CHARS + WRAPPED_CHARS);
         wrapped.push_str(self.id.as_str());
-        BASE64_STANDARD.encode_string(&block, &mut wrapped);
+        STANDARD.encode_append(&block, &mut wrapped);
         Ok(wrapped)
     }
 
@@ -255,31 +254,31 @@ impl RoomKey {
     pub(crate) fn seal<R: CryptoRng + ?Sized>(
         &self,
         rng: &mut R,
-        plaintext: &[u8],
+        plaintext: Vec<u8>,
     ) -> Result<Sealed, Refused> {
         match &self.cipher {
             Cipher::Gcm(cipher) => {
                 let mut iv = [0; 12];
                 rng.fill_bytes(&mut iv);
-                let mut ciphertext = Vec::with_capacity(plaintext.len() + TAG_BYTES);
-                ciphertext.extend_from_slice(plaintext);
-                cipher.seal(&iv, &mut ciphertext)?;
-                Ok(Sealed::Gcm { iv, ciphertext })
+                let mut buffer = Plaintext::from(plaintext);
+                cipher.seal(&iv, &mut buffer)?;
+                Ok(Sealed::Gcm { iv, ciphertext: std::mem::take(&mut *buffer) })
             }
             Cipher::Cbc(cipher) => {
                 let mut iv = [0; 16];
                 rng.fill_bytes(&mut iv);
-                Ok(Sealed::Cbc { iv, ciphertext: cipher.encrypt(&iv, plaintext)? })
+                let plaintext = Plaintext::from(plaintext);
+                Ok(Sealed::Cbc { iv, ciphertext: cipher.encrypt(&iv, &plaintext)? })
             }
         }
     }
 
     /// Decrypts what [`RoomKey::seal`] or a client made. The key's own algorithm decides; where
     /// the ciphertext was made for the other one, the key does not fit.
-    pub(crate) fn open(&self, sealed: Sealed) -> Result<Zeroizing<Vec<u8>>, Refused> {
+    pub(crate) fn open(&self, sealed: Sealed) -> Result<Plaintext, Refused> {
         match (&self.cipher, sealed) {
             (Cipher::Gcm(cipher), Sealed::Gcm { iv, ciphertext }) => {
-                let mut buffer = Zeroizing::new(ciphertext);
+                let mut buffer = Plaintext::from(ciphertext);
                 cipher.open(&iv, &mut buffer)?;
                 Ok(buffer)
             }

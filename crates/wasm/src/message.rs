@@ -1,4 +1,4 @@
-//! `message` of the core. Content and envelopes cross as JSON text.
+//! `message` of the core. Content and envelopes cross as text.
 
 use rocketchat_e2ee::message::{self, EncryptedContent, MessageContent};
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -9,22 +9,37 @@ use crate::room_key::RoomKey;
 
 #[wasm_bindgen]
 impl RoomKey {
-    /// EJSON text of the content in, JSON text of the envelope out.
-    pub fn encrypt(&self, content: &str) -> Result<String, Failure> {
-        let content = MessageContent::parse(content)?;
-        Ok(self.core.encrypt(&mut HostRandom, &content)?.to_text())
+    /// Encrypts a message that is only text; returns the envelope's
+    /// [`EncryptedContent::to_compact_text`].
+    #[wasm_bindgen(js_name = encryptText)]
+    pub fn encrypt_text(&self, msg: &str) -> Result<String, Failure> {
+        let content = MessageContent::text(msg);
+        Ok(self.core.encrypt(&mut HostRandom, &content)?.to_compact_text())
     }
 
-    /// JSON text of the envelope, or a v1 text, in; EJSON text of the content out.
+    /// As [`RoomKey::encrypt_text`], for EJSON text of any content.
+    pub fn encrypt(&self, content: &str) -> Result<String, Failure> {
+        let content = MessageContent::parse(content)?;
+        Ok(self.core.encrypt(&mut HostRandom, &content)?.to_compact_text())
+    }
+
+    /// Decrypts a v2 envelope, from base64 of iv and of ciphertext. A message that is only text
+    /// comes as a quotation mark and its text, any other as EJSON text of an object.
+    #[wasm_bindgen(js_name = decryptV2)]
+    pub fn decrypt_v2(&self, iv: &str, ciphertext: &str) -> Result<String, Failure> {
+        let content = self.core.decrypt(&EncryptedContent::v2(iv, ciphertext))?;
+        Ok(if content.is_text() { ["\"", &content.msg].concat() } else { content.to_text() })
+    }
+
+    /// JSON text of an envelope, or a v1 text, in; EJSON text of the content out.
     pub fn decrypt(&self, content: &str) -> Result<String, Failure> {
         Ok(self.core.decrypt(&EncryptedContent::parse(content)?)?.to_text())
     }
 
-    /// JSON text of a list of envelopes and v1 texts in; out comes EJSON text of a list that has
-    /// for each either `[content]` or `[code, message]`.
+    /// See `RoomKey::decrypt_many` of the core.
     #[wasm_bindgen(js_name = decryptMany)]
-    pub fn decrypt_many(&self, contents: &str) -> Result<String, Failure> {
-        Ok(self.core.decrypt_list(contents)?)
+    pub fn decrypt_many(&self, parts: &str, lengths: &[u32]) -> String {
+        self.core.decrypt_many(parts, lengths)
     }
 }
 

@@ -12,6 +12,7 @@ mod rustcrypto;
 #[cfg(test)]
 mod tests;
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use aes::cipher::{
@@ -20,7 +21,7 @@ use aes::cipher::{
 };
 use rand_core::CryptoRng;
 use rsa::{RsaPrivateKey, RsaPublicKey};
-use zeroize::Zeroizing;
+use zeroize::{Zeroizing, optimization_barrier};
 
 #[cfg(feature = "aws-lc")]
 pub(crate) use aws_lc::{
@@ -71,6 +72,38 @@ pub(crate) trait OaepPublicKey: Sized {
     ) -> Result<Vec<u8>, Refused>;
 }
 
+/// Plaintext of a message, wiped when it is dropped. [`Zeroizing`] writes byte by byte, which takes
+/// longer than decrypting did.
+pub(crate) struct Plaintext(Vec<u8>);
+
+impl From<Vec<u8>> for Plaintext {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Deref for Plaintext {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for Plaintext {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+impl Drop for Plaintext {
+    fn drop(&mut self) {
+        self.0.clear();
+        self.0.resize(self.0.capacity(), 0);
+        optimization_barrier(self.0.as_slice());
+    }
+}
+
 /// AES-CBC with PKCS#7 padding (NIST SP 800-38A, RFC 5652 §6.3), generic over the key size.
 pub(crate) struct Cbc<C>(C);
 
@@ -84,12 +117,8 @@ impl<C: KeyInit + BlockCipherEncrypt + BlockCipherDecrypt + Clone> Cbc<C> {
         Ok(mode.encrypt_padded_vec::<Pkcs7>(plaintext))
     }
 
-    pub(crate) fn decrypt(
-        &self,
-        iv: &[u8; 16],
-        ciphertext: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, Refused> {
+    pub(crate) fn decrypt(&self, iv: &[u8; 16], ciphertext: &[u8]) -> Result<Plaintext, Refused> {
         let mode = cbc::Decryptor::inner_iv_slice_init(self.0.clone(), iv).map_err(|_| Refused)?;
-        mode.decrypt_padded_vec::<Pkcs7>(ciphertext).map(Zeroizing::new).map_err(|_| Refused)
+        mode.decrypt_padded_vec::<Pkcs7>(ciphertext).map(Plaintext::from).map_err(|_| Refused)
     }
 }

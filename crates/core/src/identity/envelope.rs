@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64_simd::STANDARD;
 use pbkdf2::pbkdf2_hmac_array;
 use rand_core::CryptoRng;
 use serde::de::IgnoredAny;
@@ -12,7 +11,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::IdentityError;
-use crate::crypto::{AesGcm as _, Cbc, Gcm, Refused, TAG_BYTES};
+use crate::crypto::{AesGcm as _, Cbc, Gcm, Plaintext, Refused, TAG_BYTES};
 
 /// Fewest PBKDF2 iterations that are accepted: what form v1 has, the least any client wrote.
 pub const MIN_ITERATIONS: u32 = 1_000;
@@ -90,7 +89,7 @@ impl Envelope {
     }
 
     /// Opens with a key from these bytes of passphrase and salt. `None` when they do not fit.
-    fn open(&self, passphrase: &[u8], salt: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    fn open(&self, passphrase: &[u8], salt: &[u8]) -> Option<Plaintext> {
         match self {
             Self::V1 { iv, ciphertext } => {
                 let key = stretch(passphrase, salt, V1_ITERATIONS);
@@ -102,7 +101,7 @@ impl Envelope {
             }
             Self::V2 { iv, ciphertext, iterations, .. } => {
                 let key = stretch(passphrase, salt, *iterations);
-                let mut buffer = Zeroizing::new(ciphertext.clone());
+                let mut buffer = Plaintext::from(ciphertext.clone());
                 Gcm::new(&key).ok()?.open(iv, &mut buffer).ok()?;
                 Some(buffer)
             }
@@ -115,7 +114,7 @@ pub(super) fn open(
     stored: &str,
     passphrase: &str,
     user_id: &str,
-) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
+) -> Result<Plaintext, IdentityError> {
     let envelope = Envelope::parse(stored)?;
     let salt = match &envelope {
         Envelope::V1 { .. } => user_id,
@@ -164,8 +163,8 @@ pub(super) fn seal<R: CryptoRng + ?Sized>(
         .and_then(|cipher| cipher.seal(&iv, &mut buffer))
         .map_err(|Refused| IdentityError::Generation)?;
     serde_json::to_string(&StoredV2 {
-        iv: &BASE64_STANDARD.encode(iv),
-        ciphertext: &BASE64_STANDARD.encode(&buffer),
+        iv: &STANDARD.encode_to_string(iv),
+        ciphertext: &STANDARD.encode_to_string(&buffer),
         salt: &salt,
         iterations: V2_ITERATIONS,
     })
@@ -187,8 +186,8 @@ fn checked_iterations(iterations: f64) -> Result<u32, IdentityError> {
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, IdentityError> {
-    BASE64_STANDARD
-        .decode(text)
+    STANDARD
+        .decode_to_vec(text)
         .map_err(|_| IdentityError::MalformedEnvelope("it holds something that is not base64"))
 }
 

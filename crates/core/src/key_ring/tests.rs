@@ -14,7 +14,7 @@ fn oldest(byte: u8) -> Arc<RoomKey> {
     Arc::new(RoomKey::from_jwk(&jwk, "eyJhbGciOiJB".parse().unwrap()).unwrap())
 }
 
-fn says(key: &RoomKey, msg: &str) -> EncryptedContent<'static> {
+fn says<'a>(key: &'a RoomKey, msg: &str) -> EncryptedContent<'a> {
     key.encrypt(&mut rng(), &MessageContent::text(msg)).unwrap()
 }
 

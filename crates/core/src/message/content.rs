@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::ser::Serialize;
 
 use super::MessageError;
 use crate::ejson::{self, Value};
@@ -52,10 +52,32 @@ impl MessageContent {
         Ok(payload.into())
     }
 
+    /// Whether there is nothing but text.
+    pub fn is_text(&self) -> bool {
+        self.attachments.is_none() && self.files.is_none() && self.file.is_none()
+    }
+
     /// Writes the payload as EJSON, members in a fixed order.
     pub fn to_text(&self) -> String {
-        // Writing to memory fails for maps with other keys than strings only: there are none.
-        serde_json::to_string(self).unwrap_or_default()
+        // JSON text is UTF-8.
+        String::from_utf8(self.to_plaintext()).unwrap_or_default()
+    }
+
+    /// The text alone, as JSON.
+    pub(super) fn msg_text(&self) -> String {
+        json_escape_simd::escape(&self.msg)
+    }
+
+    /// The payload that is encrypted: [`MessageContent::to_text`] in bytes, with room for a tag.
+    pub(super) fn to_plaintext(&self) -> Vec<u8> {
+        let mut payload = Vec::with_capacity(self.msg.len() + 256);
+        payload.extend_from_slice(b"{\"msg\":");
+        json_escape_simd::escape_into(&self.msg, &mut payload);
+        write_member(&mut payload, "attachments", self.attachments.as_ref());
+        write_member(&mut payload, "files", self.files.as_ref());
+        write_member(&mut payload, "file", self.file.as_ref());
+        payload.push(b'}');
+        payload
     }
 }
 
@@ -65,20 +87,11 @@ impl fmt::Debug for MessageContent {
     }
 }
 
-impl Serialize for MessageContent {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("msg", &self.msg)?;
-        if let Some(attachments) = &self.attachments {
-            map.serialize_entry("attachments", attachments)?;
-        }
-        if let Some(files) = &self.files {
-            map.serialize_entry("files", files)?;
-        }
-        if let Some(file) = &self.file {
-            map.serialize_entry("file", file)?;
-        }
-        map.end()
+fn write_member<T: Serialize>(payload: &mut Vec<u8>, name: &str, value: Option<&T>) {
+    if let Some(value) = value {
+        payload.extend_from_slice(format!(",\"{name}\":").as_bytes());
+        // Writing to memory fails for maps with other keys than strings only: there are none.
+        let _infallible = serde_json::to_writer(payload, value);
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64_simd::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::MessageError;
@@ -110,6 +109,22 @@ impl<'a> EncryptedContent<'a> {
         serde_json::to_string(&members).unwrap_or_default()
     }
 
+    /// A v2 envelope of these base64 texts, for a key that is known already: its key id is empty.
+    pub fn v2(iv: &'a str, ciphertext: &'a str) -> Self {
+        Self::V2 { kid: "".into(), iv: iv.into(), ciphertext: ciphertext.into() }
+    }
+
+    /// What an envelope holds beside its key's id, for bindings that take JSON texts apart slower
+    /// than texts: for v2 base64 of the iv, a space and base64 of the ciphertext, else the
+    /// ciphertext.
+    pub fn to_compact_text(&self) -> String {
+        match self {
+            Self::V1 { ciphertext } => ciphertext.to_string(),
+            Self::V2 { iv, ciphertext, .. } => [iv, " ", ciphertext].concat(),
+            Self::Other { .. } => String::new(),
+        }
+    }
+
     /// The id of the key that the sender used.
     ///
     /// # Errors
@@ -123,17 +138,17 @@ impl<'a> EncryptedContent<'a> {
         }
     }
 
-    pub(super) fn from_sealed(id: &KeyId, sealed: &Sealed) -> EncryptedContent<'static> {
+    pub(super) fn from_sealed(id: &'a KeyId, sealed: &Sealed) -> Self {
         match sealed {
             Sealed::Gcm { iv, ciphertext } => EncryptedContent::V2 {
-                kid: id.to_string().into(),
-                iv: BASE64_STANDARD.encode(iv).into(),
-                ciphertext: BASE64_STANDARD.encode(ciphertext).into(),
+                kid: id.as_str().into(),
+                iv: STANDARD.encode_to_string(iv).into(),
+                ciphertext: STANDARD.encode_to_string(ciphertext).into(),
             },
             Sealed::Cbc { iv, ciphertext } => {
                 let bytes = [iv.as_slice(), ciphertext].concat();
                 let mut text = id.to_string();
-                BASE64_STANDARD.encode_string(bytes, &mut text);
+                STANDARD.encode_append(bytes, &mut text);
                 EncryptedContent::V1 { ciphertext: text.into() }
             }
         }
@@ -183,8 +198,8 @@ fn decode(text: &str) -> Result<Vec<u8>, MessageError> {
     if text.len() > MAX_CIPHERTEXT_CHARS {
         return Err(MessageError::MalformedEnvelope("it is too long"));
     }
-    BASE64_STANDARD
-        .decode(text)
+    STANDARD
+        .decode_to_vec(text)
         .map_err(|_| MessageError::MalformedEnvelope("it holds something that is not base64"))
 }
 

@@ -1,15 +1,14 @@
 //! Encrypted message content, and what is inside (protocol §6, §7.4).
 
+mod batch;
 mod content;
 mod envelope;
 mod overlay;
 
 use rand_core::CryptoRng;
-use serde_json::value::RawValue;
 
 use crate::crypto::Refused;
 use crate::ejson::Value;
-use crate::error::Error;
 use crate::room_key::RoomKey;
 
 pub use content::MessageContent;
@@ -48,8 +47,8 @@ impl RoomKey {
         &self,
         rng: &mut R,
         content: &MessageContent,
-    ) -> Result<EncryptedContent<'static>, MessageError> {
-        self.encrypt_text(rng, &content.to_text())
+    ) -> Result<EncryptedContent<'_>, MessageError> {
+        self.encrypt_payload(rng, content.to_plaintext())
     }
 
     /// Encrypts other JSON text than a message's, as the metadata of an upload.
@@ -57,8 +56,16 @@ impl RoomKey {
         &self,
         rng: &mut R,
         text: &str,
-    ) -> Result<EncryptedContent<'static>, MessageError> {
-        let sealed = self.seal(rng, text.as_bytes()).map_err(|Refused| MessageError::Encryption)?;
+    ) -> Result<EncryptedContent<'_>, MessageError> {
+        self.encrypt_payload(rng, text.as_bytes().to_vec())
+    }
+
+    fn encrypt_payload<R: CryptoRng + ?Sized>(
+        &self,
+        rng: &mut R,
+        payload: Vec<u8>,
+    ) -> Result<EncryptedContent<'_>, MessageError> {
+        let sealed = self.seal(rng, payload).map_err(|Refused| MessageError::Encryption)?;
         Ok(EncryptedContent::from_sealed(self.id(), &sealed))
     }
 
@@ -72,43 +79,6 @@ impl RoomKey {
         let plaintext =
             self.open(content.to_sealed()?).map_err(|Refused| MessageError::DecryptionFailed)?;
         MessageContent::from_plaintext(&plaintext)
-    }
-
-    /// Decrypts many messages: for bindings, where one text in and one out cost least.
-    ///
-    /// `contents` is JSON text of a list of envelopes and v1 texts. The EJSON text of a list comes
-    /// back that has for each of them, in order, either `[content]` or `[code, message]`.
-    ///
-    /// # Errors
-    /// [`MessageError::MalformedEnvelope`] when `contents` is not a list in JSON.
-    pub fn decrypt_list(&self, contents: &str) -> Result<String, MessageError> {
-        let contents: Vec<&RawValue> = serde_json::from_str(contents)
-            .map_err(|_| MessageError::MalformedEnvelope("the list is not JSON"))?;
-        let mut results = String::from("[");
-        for content in contents {
-            if results.len() > 1 {
-                results.push(',');
-            }
-            match self.decrypt_text(content.get()) {
-                Ok(content) => results.push_str(&format!("[{content}]")),
-                Err(error) => {
-                    let error = Error::from(error);
-                    let message = Value::String(error.to_string()).to_text();
-                    results.push_str(&format!("[\"{}\",{message}]", error.code().as_str()));
-                }
-            }
-        }
-        results.push(']');
-        Ok(results)
-    }
-
-    /// A v1 text stands in a list as a JSON string, an envelope as an object.
-    fn decrypt_text(&self, content: &str) -> Result<String, MessageError> {
-        let content = match serde_json::from_str::<String>(content) {
-            Ok(text) => self.decrypt(&EncryptedContent::parse(&text)?),
-            Err(_) => self.decrypt(&EncryptedContent::parse(content)?),
-        };
-        Ok(content?.to_text())
     }
 }
 

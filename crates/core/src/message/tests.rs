@@ -24,8 +24,8 @@ fn code<T: std::fmt::Debug>(result: Result<T, MessageError>) -> Code {
 }
 
 /// Encrypts any payload, as a client with ideas of its own would.
-fn seal(key: &RoomKey, payload: &[u8]) -> EncryptedContent<'static> {
-    EncryptedContent::from_sealed(key.id(), &key.seal(&mut rng(), payload).unwrap())
+fn seal<'a>(key: &'a RoomKey, payload: &[u8]) -> EncryptedContent<'a> {
+    EncryptedContent::from_sealed(key.id(), &key.seal(&mut rng(), payload.to_vec()).unwrap())
 }
 
 fn payload(payload: &str) -> Result<MessageContent, MessageError> {
@@ -287,10 +287,20 @@ proptest! {
     }
 
     #[test]
+    fn the_payload_is_the_json_that_serde_writes(msg: String, title: String) {
+        let mut content = MessageContent::text(msg.clone());
+        prop_assert_eq!(content.to_text(), json!({ "msg": msg }).to_string());
+        content.attachments = Some(vec![Value::String(title.clone())]);
+        content.file = Some(Value::Null);
+        let expected = format!(r#"{{"msg":{},"attachments":[{}],"file":null}}"#, json!(msg), json!(title));
+        prop_assert_eq!(content.to_text(), expected);
+    }
+
+    #[test]
     fn any_byte_flipped_under_gcm_fails(msg: String, position: prop::sample::Index, bit in 0..8u32) {
         let [key, _] = keys();
         let Sealed::Gcm { iv, mut ciphertext } =
-            key.seal(&mut rng(), MessageContent::text(msg).to_text().as_bytes()).unwrap()
+            key.seal(&mut rng(), MessageContent::text(msg).to_plaintext()).unwrap()
         else { panic!("unexpected form") };
         let position = position.index(ciphertext.len());
         ciphertext[position] ^= 1 << bit;

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::Shared;
-use super::host::{Failure, Result};
+use super::host::{Failure, Result, TwoFactor};
 use super::store::parse;
 use crate::error::Code;
-use crate::identity::{Identity, PublicKey, generate_passphrase};
+use crate::identity::{Identity, IdentityError, PublicKey, generate_passphrase};
 use crate::room_key::RoomKey;
 
-const RECORD: &str = "identity";
+pub(super) const RECORD: &str = "identity";
 /// What only one flow may do at a time: find out, or change, which pair the server has.
 const SETTLING: &str = "identity";
 
@@ -36,14 +36,14 @@ pub(super) struct Account {
 /// What is kept of them.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-enum Record {
+pub(super) enum Record {
     Held(Keys),
     Revoked { user_id: String },
 }
 
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Keys {
+pub(super) struct Keys {
     user_id: String,
     /// The pair that the server has, as far as is known.
     present: Pair,
@@ -55,13 +55,27 @@ struct Keys {
 
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Pair {
+pub(super) struct Pair {
     private_jwk: Zeroizing<String>,
     /// The envelope for the server.
     envelope: String,
     /// A passphrase that was made here and not yet told to the application.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     untold: Option<Zeroizing<String>>,
+}
+
+impl Record {
+    /// Whose it is, without its secrets.
+    pub(super) fn describe(&self) -> std::result::Result<Value, IdentityError> {
+        Ok(match self {
+            Self::Held(Keys { user_id, present, .. }) => {
+                let identity = Identity::from_private_jwk(&present.private_jwk)?;
+                let fingerprint = identity.public_key().fingerprint()?.to_string();
+                json!({ "userId": user_id, "fingerprint": fingerprint })
+            }
+            Self::Revoked { user_id } => json!({ "userId": user_id, "fingerprint": null }),
+        })
+    }
 }
 
 /// What the server has.
@@ -167,14 +181,19 @@ impl Account {
 }
 
 impl Shared {
-    /// Reads the store, then settles the account's keys with the server.
-    pub(super) async fn open(self: &Arc<Self>) -> Result<Value> {
+    async fn read_store(self: &Arc<Self>) -> Result<()> {
         self.load_account().await?;
         self.load_rooms().await?;
         self.load_pins().await?;
         self.load_budgets().await?;
         self.load_outbox().await?;
         self.check_settings().await;
+        Ok(())
+    }
+
+    /// Reads the store, then settles the account's keys with the server.
+    pub(super) async fn open(self: &Arc<Self>) -> Result<Value> {
+        self.read_store().await?;
         self.alone(SETTLING.to_owned(), self.settle_identity()).await?;
         self.authorize_listed().await?;
         match self.identity() {
@@ -203,6 +222,29 @@ impl Shared {
         let mut state = self.state();
         state.account.take(record)?;
         state.account.expect_not_revoked()
+    }
+
+    /// Takes what another process on the same store has made of the account.
+    pub(super) async fn catch_up_account(self: &Arc<Self>) -> Result<()> {
+        let records = self.load_newer::<Record>(RECORD).await?;
+        if let Some((_, record)) = records.into_iter().find(|(name, _)| name == RECORD) {
+            self.take_account(record)?;
+        }
+        self.state().account.expect_not_revoked()
+    }
+
+    fn take_account(&self, record: Record) -> Result<()> {
+        let revoked = matches!(record, Record::Revoked { .. });
+        {
+            let account = &mut self.state().account;
+            if revoked && account.expect_not_revoked().is_ok() {
+                self.host.emit("identityRevoked", json!({}));
+            }
+            account.take(record)?;
+        }
+        // The wrapped keys that were tried may open now.
+        self.forget_opened();
+        Ok(())
     }
 
     /// The four cases of protocol §10, and what two replicas that start at once make of them.
@@ -288,7 +330,10 @@ impl Shared {
 
     /// A key pair, sealed with the known passphrase, or with a new one that is then told.
     fn new_pair(&self) -> Result<Pair> {
-        let known = self.known_passphrase();
+        self.new_pair_under(self.known_passphrase())
+    }
+
+    fn new_pair_under(&self, known: Option<Zeroizing<String>>) -> Result<Pair> {
         let mut rng = self.rng();
         let identity = Identity::generate(&mut **rng)?;
         let untold = known.is_none().then(|| generate_passphrase(&mut **rng));
@@ -365,6 +410,62 @@ impl Shared {
             return Ok(());
         }
         answered.and(Err(Failure::new(Code::Workspace, "another replica changed the key pair")))
+    }
+
+    /// Gives up the account's key pair with the server, and makes another: for an account whose
+    /// passphrase is lost. Comes in place of [`Shared::open`] where that fails.
+    ///
+    /// The server logs the account out everywhere, and forgets the room keys that it had for it.
+    /// Those that are held here stay; for the others the account waits in the rooms' queues.
+    pub(super) async fn reset_identity(
+        self: &Arc<Self>,
+        two_factor: TwoFactor,
+        passphrase: Option<Zeroizing<String>>,
+    ) -> Result<Value> {
+        let open = self.state().account.identity().is_some();
+        if !open {
+            self.read_store().await?;
+        }
+        self.state().account.expect_not_revoked()?;
+        self.alone(SETTLING.to_owned(), self.reset_identity_alone(two_factor, passphrase)).await?;
+        self.forget_opened();
+        if !open {
+            self.authorize_listed().await?;
+        }
+        self.settle_rooms().await;
+        Ok(Value::Null)
+    }
+
+    async fn reset_identity_alone(
+        self: &Arc<Self>,
+        two_factor: TwoFactor,
+        passphrase: Option<Zeroizing<String>>,
+    ) -> Result<()> {
+        // Made first, so that a passphrase that cannot be used is told before anything is lost.
+        let next = self.new_pair_under(passphrase.clone())?;
+        if let Err(failure) = self.host.post_with("users.resetE2EKey", json!({}), two_factor).await
+            // The answer may be lost, and the keys be gone all the same.
+            && self.stored_keys().await?.is_some()
+        {
+            return Err(failure);
+        }
+        self.state().account.passphrase = passphrase;
+        self.turn_to(next.clone()).await?;
+        self.state().account.settled = None;
+        // Forced: another replica may have put the pair of before back.
+        let answered = self.offer(&next, true).await;
+        let held = next.identity()?;
+        if !self.stored_keys().await?.is_some_and(|(public, _)| same_key(&public, &held)) {
+            return answered
+                .and(Err(Failure::new(Code::Workspace, "the server did not keep the key pair")));
+        }
+        let now = self.host.now();
+        self.state().account.settled = Some(now);
+        let fingerprint = held.public_key().fingerprint()?.to_string();
+        self.host.emit("identityCreated", json!({ "fingerprint": fingerprint }));
+        self.audit("identityReset", json!({ "fingerprint": fingerprint })).await?;
+        self.tell_passphrase();
+        Ok(())
     }
 
     /// The account has another pair from now on. What the server has is wrapped for the one before.

@@ -6,13 +6,15 @@
 //! simulation.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use crate::error::{Code, Error};
 
@@ -104,6 +106,24 @@ pub struct Request {
     /// Whether the server must not act on it twice: it is not repeated once it may have acted.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub once: bool,
+    /// The second factor, for the few routes that demand one.
+    #[serde(rename = "twoFactor", skip_serializing_if = "Option::is_none")]
+    pub two_factor: Option<TwoFactor>,
+}
+
+/// A second factor.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct TwoFactor {
+    /// `totp`, `email` or `password`.
+    pub method: String,
+    /// The code; with `password`, SHA-256 of the password, in hexadecimal.
+    pub code: Zeroizing<String>,
+}
+
+impl fmt::Debug for TwoFactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TwoFactor").field("method", &self.method).finish_non_exhaustive()
+    }
 }
 
 /// A record to write: sealed already.
@@ -277,23 +297,46 @@ impl Host {
 
     pub(super) async fn get(&self, path: &str, query: Value) -> Result<Value> {
         let query = Some(query).filter(|query| query.as_object().is_some_and(|q| !q.is_empty()));
-        let request =
-            Request { method: "GET", path: path.to_owned(), query, body: None, once: false };
+        let request = Request {
+            method: "GET",
+            path: path.to_owned(),
+            query,
+            body: None,
+            once: false,
+            two_factor: None,
+        };
         self.ask(|id| Effect::Request { id, request }).await
     }
 
     pub(super) async fn post(&self, path: &str, body: Value) -> Result<Value> {
-        self.send(path, body, false).await
+        self.send(path, body, false, None).await
     }
 
     /// A `POST` that the server must not act on twice: without an answer, the caller finds out.
     pub(super) async fn post_once(&self, path: &str, body: Value) -> Result<Value> {
-        self.send(path, body, true).await
+        self.send(path, body, true, None).await
     }
 
-    async fn send(&self, path: &str, body: Value, once: bool) -> Result<Value> {
+    /// A `POST` with a second factor, whose code serves once.
+    pub(super) async fn post_with(
+        &self,
+        path: &str,
+        body: Value,
+        two_factor: TwoFactor,
+    ) -> Result<Value> {
+        self.send(path, body, true, Some(two_factor)).await
+    }
+
+    async fn send(
+        &self,
+        path: &str,
+        body: Value,
+        once: bool,
+        two_factor: Option<TwoFactor>,
+    ) -> Result<Value> {
         let body = Some(body);
-        let request = Request { method: "POST", path: path.to_owned(), query: None, body, once };
+        let path = path.to_owned();
+        let request = Request { method: "POST", path, query: None, body, once, two_factor };
         self.ask(|id| Effect::Request { id, request }).await
     }
 
@@ -322,6 +365,36 @@ impl Host {
 
     pub(super) async fn sleep(&self, ms: u64) -> Result<()> {
         self.ask(|id| Effect::Sleep { id, ms }).await.map(drop)
+    }
+
+    /// Does two things at once; what they want done goes out in this order.
+    pub(super) async fn both<A, B>(
+        &self,
+        first: impl Future<Output = A>,
+        second: impl Future<Output = B>,
+    ) -> (A, B) {
+        let (mut first, mut second) = (pin!(first), pin!(second));
+        let (mut one, mut other) = (None, None);
+        std::future::poll_fn(move |context| {
+            if one.is_none()
+                && let Poll::Ready(value) = first.as_mut().poll(context)
+            {
+                one = Some(value);
+            }
+            if other.is_none()
+                && let Poll::Ready(value) = second.as_mut().poll(context)
+            {
+                other = Some(value);
+            }
+            match (one.take(), other.take()) {
+                (Some(one), Some(other)) => Poll::Ready((one, other)),
+                unfinished => {
+                    (one, other) = unfinished;
+                    Poll::Pending
+                }
+            }
+        })
+        .await
     }
 
     /// Waits until `ready` gives something; asked again at each step.

@@ -41,7 +41,7 @@ const PAGE: usize = 200;
 const MAX_PAGE: usize = 100_000;
 /// How far before the mark reading begins, in milliseconds: what a server dates earlier can become
 /// visible later, and clocks of one server's processes differ.
-const OVERLAP: u64 = 10_000;
+pub(super) const OVERLAP: u64 = 10_000;
 /// The longest id that is believed; real ones have 17 characters, or 36.
 const MAX_ID: usize = 256;
 
@@ -184,6 +184,8 @@ impl Shared {
     }
 
     async fn take_alone(self: &Arc<Self>, id: &str, messages: Vec<Value>) -> Result<Vec<bool>> {
+        // Another process may have given up the room or the account, or brought a key.
+        self.catch_up(Some(id)).await?;
         let mut settled = vec![true; messages.len()];
         let (mut told, new) = self.sort_out(id, messages, &mut settled);
         let leases = new.iter().map(|message| format!("lease/{}", message.key)).collect();
@@ -371,7 +373,8 @@ impl Shared {
         let seen = seen.into_iter().find(|(found, _)| *found == name);
         let Some(mut mark) = seen.and_then(|(_, seen)| millis_of(seen.get("lastUpdate"))) else {
             // History is the application's to ask for: from now on it is told.
-            return self.save_mark(id, self.host.now()).await;
+            let now = self.server_time().unwrap_or_else(|| self.host.now());
+            return self.save_mark(id, now).await;
         };
         {
             let mut state = self.state();

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::host::{Failure, Outcome, Result};
-use super::rooms::Document;
+use super::rooms::{Document, Room};
 use crate::ejson;
 use crate::error::Code;
+use crate::key_ring::KeyRing;
 use crate::message::{EncryptedContent, MessageContent, encrypted_content_of, overlay};
 use crate::room_key::RoomKey;
 
@@ -178,6 +179,9 @@ pub enum WorkspaceEvent {
     Room { action: String, room: Value },
     /// Somebody asks for a room's key.
     KeyRequest { room_id: String, key_id: Option<String> },
+    /// A control event of off-the-record sessions: `handshake`, `acknowledge`, `deny`, `end`.
+    /// Anybody can send it.
+    Otr { event: String, data: Value },
     /// A message was deleted.
     MessageDeleted { room_id: String, message_id: String },
     /// The connection is there, perhaps again: what was missed is fetched.
@@ -201,26 +205,38 @@ impl Shared {
         let (room_id, outcome) = match event {
             WorkspaceEvent::Message { message } => {
                 let id = text(&message, "rid").unwrap_or_default().to_owned();
-                self.receive(&id, message);
-                (id, Ok(()))
+                let outcome = match text(&message, "t") {
+                    Some("otr") => self.otr_receive(&id, &message),
+                    Some("room_e2e_enabled" | "room_e2e_disabled") => {
+                        self.encryption_switched(&id).await
+                    }
+                    _ => {
+                        self.receive(&id, message);
+                        Ok(())
+                    }
+                };
+                (id, outcome)
             }
+            // Any user can send these two to anybody, so they are hints: what is not as it is known
+            // here is read from the server.
             WorkspaceEvent::Subscription { action, subscription } => {
-                let id = text(&subscription, "rid").unwrap_or_default().to_owned();
-                match action.as_str() {
-                    "removed" => self.see_left(&id, &subscription),
-                    _ => self.see_subscription(&subscription),
-                }
-                (id.clone(), self.changed(&id).await)
+                let id = text(&subscription, "rid").unwrap_or_default();
+                let news = |room: &Room| action == "removed" || room.differs(&subscription);
+                (id.to_owned(), self.look_again(id, news).await)
             }
             WorkspaceEvent::Room { action, .. } if action == "removed" => return,
             WorkspaceEvent::Room { room, .. } => {
-                let id = text(&room, "_id").unwrap_or_default().to_owned();
-                self.see_room(&room);
-                (id.clone(), self.changed(&id).await)
+                let id = text(&room, "_id").unwrap_or_default();
+                let news = |known: &Room| known.differs_in_room(&room);
+                (id.to_owned(), self.look_again(id, news).await)
             }
             WorkspaceEvent::KeyRequest { room_id, key_id } => {
                 let outcome = self.requested(&room_id, key_id.as_deref()).await;
                 (room_id, outcome)
+            }
+            WorkspaceEvent::Otr { event, data } => {
+                let id = text(&data, "roomId").unwrap_or_default().to_owned();
+                (id.clone(), self.otr_hear(&id, &event, &data).await)
             }
             WorkspaceEvent::MessageDeleted { room_id, message_id } => {
                 if let Some(room) = self.state().rooms.get_mut(&room_id) {
@@ -239,15 +255,41 @@ impl Shared {
         }
     }
 
-    async fn changed(self: &Arc<Self>, id: &str) -> Result<()> {
-        if self.expect_authorized(id).is_err() || !self.enabled() {
-            return Ok(());
+    /// Reads a room of which an event told something new, and brings it in order.
+    pub(super) async fn look_again(
+        self: &Arc<Self>,
+        id: &str,
+        news: impl Fn(&Room) -> bool,
+    ) -> Result<()> {
+        {
+            let state = self.state();
+            let room = state.rooms.get(id);
+            let ours = room.is_some_and(|room| room.record.authorized) || self.takes_all();
+            if !ours || room.is_some_and(|room| !news(room)) {
+                return Ok(());
+            }
         }
-        self.settle_room(id).await?;
-        if self.options.distribute_keys && self.waits(id) {
-            self.distribute(Some(id)).await?;
-        }
-        Ok(())
+        // However many events come, one reading is under way and one waits.
+        self.alone_once(format!("look/{id}"), async {
+            match self.refresh_room(id).await {
+                // Not a room of ours, or not any more.
+                Err(failure) if matches!(failure.status, Some(400 | 403 | 404)) => {
+                    self.see_gone(id);
+                    return Ok(());
+                }
+                outcome => outcome?,
+            }
+            self.authorize_all().await?;
+            if self.expect_authorized(id).is_err() || !self.enabled() {
+                return Ok(());
+            }
+            self.settle_room(id).await?;
+            if self.options.distribute_keys && self.waits(id) {
+                self.distribute(Some(id)).await?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     fn waits(&self, id: &str) -> bool {
@@ -264,44 +306,35 @@ impl Shared {
         };
         match key_id {
             Some(asked) if asked != key.id().as_str() => Ok(()),
-            _ => self.serve_newcomers(id).await,
+            _ => self.alone_once(format!("serve/{id}"), self.serve_newcomers(id)).await,
         }
     }
 
     /// Decrypts messages that the application brings; each has an outcome of its own.
-    pub(super) fn decrypt_all(&self, messages: Vec<Value>) -> Result<Value> {
+    pub(super) async fn decrypt_all(self: &Arc<Self>, messages: Vec<Value>) -> Result<Value> {
         self.identity()?;
-        let outcomes = messages.iter().map(|message| match self.decrypt(message) {
+        let outcomes = || messages.iter().map(|message| self.decrypt(message));
+        let mut opened: Vec<_> = outcomes().collect();
+        let missing = |outcome: &Result<Value>| match outcome {
+            Err(failure) => failure.is(Code::NoRoomKey) || failure.is(Code::RoomNotAuthorized),
+            Ok(_) => false,
+        };
+        // Another process may have brought what is missing.
+        if opened.iter().any(missing) {
+            self.catch_up(None).await?;
+            opened = outcomes().collect();
+        }
+        let told = opened.into_iter().map(|outcome| match outcome {
             Ok(decrypted) => json!([decrypted]),
             Err(failure) => json!([failure.code, failure.message]),
         });
-        Ok(outcomes.collect())
+        Ok(told.collect())
     }
 
     pub(super) fn decrypt(&self, message: &Value) -> Result<Value> {
         let id = text(message, "rid").unwrap_or_default();
         self.expect_authorized(id)?;
-        let not_encrypted =
-            || Failure::new(Code::InvalidArgument, "the message is not an encrypted one");
-        let document = ejson::Value::parse(&message.to_string()).map_err(|_| not_encrypted())?;
-        let content = encrypted_content_of(&document).ok_or_else(not_encrypted)?;
-        let content = EncryptedContent::parse(&content)?;
-        let plain = match self.state().rooms.get(id) {
-            Some(room) => room.ring.decrypt(&content)?,
-            None => return Err(Failure::new(Code::NoRoomKey, "no key of this room is held")),
-        };
-        let ejson::Value::Object(mut document) = document else { return Err(not_encrypted()) };
-        overlay(&mut document, plain);
-        let document = ejson::Value::Object(document).to_text();
-        Ok(json!({
-            "roomId": id,
-            "messageId": message.get("_id"),
-            "userId": message.pointer("/u/_id"),
-            "username": message.pointer("/u/username"),
-            "threadId": message.get("tmid"),
-            "keyId": content.key_id()?,
-            "document": serde_json::from_str::<Value>(&document).map_err(|_| not_encrypted())?,
-        }))
+        decrypt_with(self.state().rooms.get(id).map(|room| &room.ring), message)
     }
 
     /// Sends a message through the outbox; ends when it is sent, or cannot be.
@@ -310,7 +343,6 @@ impl Shared {
         id: &str,
         message: OutgoingMessage,
     ) -> Result<Value> {
-        self.expect_authorized(id)?;
         // What cannot be encrypted is told now, not when its turn comes.
         content_of(&message)?;
         let message_id = self.new_message_id();
@@ -334,6 +366,8 @@ impl Shared {
         message: OutgoingMessage,
         wait: u64,
     ) -> Result<()> {
+        self.catch_up(Some(id)).await?;
+        self.expect_authorized(id)?;
         self.expect_encrypted(id).await?;
         let now = self.host.now();
         let record =
@@ -447,6 +481,9 @@ impl Shared {
         if let Err(failure) = self.expect_authorized(id).and_then(|()| self.expect_member(id)) {
             return Some(Outcome::Error(failure));
         }
+        if let Err(failure) = self.expect_switched_on(id) {
+            return Some(Outcome::Error(failure));
+        }
         let key = self.expect_usable(id).ok()?;
         match self.spend(id, &key).await {
             Err(failure) if failure.is(Code::KeyBudget) => return Some(Outcome::Error(failure)),
@@ -458,16 +495,20 @@ impl Shared {
             Ok(body) => body,
             Err(failure) => return Some(Outcome::Error(failure)),
         };
-        let sent = match self.host.post("chat.sendMessage", body).await {
-            Ok(answer) => answer.get("message").cloned().unwrap_or_default(),
-            // No answer, or none for now: its turn comes again, with the same id.
-            Err(failure) if is_passing(&failure) => return None,
-            // A refusal may mean that an earlier attempt was taken (protocol §5.1).
-            Err(failure) => match self.sent_before(id, &record.id).await {
-                Ok(Some(message)) => message,
-                Ok(None) => return Some(Outcome::Error(failure)),
-                // Nobody knows yet.
-                Err(_) => return None,
+        let answered = self.host.post("chat.sendMessage", body).await;
+        let confirmed = answered.as_ref().ok().and_then(|answer| answer.get("message"));
+        let sent = match confirmed.filter(|message| text(message, "_id") == Some(&record.id)) {
+            Some(message) => message.clone(),
+            None => match answered {
+                // No answer, or none for now: its turn comes again, with the same id.
+                Err(failure) if is_passing(&failure) => return None,
+                // A refusal may mean that an earlier attempt was taken (protocol §5.1).
+                unclear => match (self.sent_before(id, &record.id).await, unclear) {
+                    (Ok(Some(message)), _) => message,
+                    (Ok(None), Err(failure)) => return Some(Outcome::Error(failure)),
+                    // Nobody knows yet.
+                    (Ok(None), Ok(_)) | (Err(_), _) => return None,
+                },
             },
         };
         let details = json!({ "roomId": id, "messageId": record.id });
@@ -603,7 +644,8 @@ impl Shared {
         self.expect_authorized(id)?;
         self.expect_encrypted(id).await?;
         let key = self.expect_usable(id)?;
-        let since = super::serving::iso(self.host.now().saturating_sub(60_000));
+        let before = || self.host.now().saturating_sub(60_000);
+        let since = super::serving::iso(self.server_time().unwrap_or_else(before));
         self.spend(id, &key).await?;
         let content = key.encrypt(&mut **self.rng(), &file.content()?)?;
         let mut body = json!({ "t": "e2e", "msg": "", "content": json_of(&content)? });
@@ -661,12 +703,12 @@ impl Shared {
         let state = self.state();
         match state.rooms.get(id).and_then(|room| room.document.as_ref()) {
             Some(document) if Document::is_encrypted(document) => Ok(()),
-            _ => Err(Failure::new(Code::InvalidArgument, "the room is not encrypted")),
+            _ => Err(Failure::new(Code::RoomNotEncrypted, "the room is not encrypted")),
         }
     }
 
     /// 17 characters, as the server and its clients make them.
-    fn new_message_id(&self) -> String {
+    pub(super) fn new_message_id(&self) -> String {
         let mut rng = self.rng();
         let mut id = String::with_capacity(17);
         while id.len() < 17 {
@@ -678,6 +720,29 @@ impl Shared {
         }
         id
     }
+}
+
+/// Decrypts a message with the keys of its room.
+pub(super) fn decrypt_with(ring: Option<&KeyRing>, message: &Value) -> Result<Value> {
+    let not_encrypted =
+        || Failure::new(Code::InvalidArgument, "the message is not an encrypted one");
+    let document = ejson::Value::parse(&message.to_string()).map_err(|_| not_encrypted())?;
+    let content = encrypted_content_of(&document).ok_or_else(not_encrypted)?;
+    let content = EncryptedContent::parse(&content)?;
+    let ring = ring.ok_or_else(|| Failure::new(Code::NoRoomKey, "no key of this room is held"))?;
+    let plain = ring.decrypt(&content)?;
+    let ejson::Value::Object(mut document) = document else { return Err(not_encrypted()) };
+    overlay(&mut document, plain);
+    let document = ejson::Value::Object(document).to_text();
+    Ok(json!({
+        "roomId": message.get("rid"),
+        "messageId": message.get("_id"),
+        "userId": message.pointer("/u/_id"),
+        "username": message.pointer("/u/username"),
+        "threadId": message.get("tmid"),
+        "keyId": content.key_id()?,
+        "document": serde_json::from_str::<Value>(&document).map_err(|_| not_encrypted())?,
+    }))
 }
 
 impl UploadedFile {
@@ -749,9 +814,9 @@ fn content_of(message: &OutgoingMessage) -> Result<MessageContent> {
     Ok(MessageContent::parse(&payload.to_string())?)
 }
 
-/// No answer, or none for now.
+/// No answer, or none for now, or one that nobody understands: not a refusal.
 pub(super) fn is_passing(failure: &Failure) -> bool {
-    failure.status.is_none_or(|status| status == 429 || status >= 500)
+    failure.status.is_none_or(|status| status == 429 || !(400..500).contains(&status))
 }
 
 /// `t` alone tells (protocol §4.1).

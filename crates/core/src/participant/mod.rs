@@ -15,19 +15,27 @@
 //! | `budget` | how many messages each key has encrypted |
 //! | `settings` | what the workspace has switched on |
 //! | `audit` | the audit trail |
+//! | `status` | what an operator wants to see |
+//! | `archive` | messages of the past, without an account or a server |
+//! | `encryption` | encrypted rooms: made, switched on and off, asked about (§2.4) |
+//! | `otr` | off-the-record sessions of two |
 //! | `store` | sealed records |
 //! | `host` | effects, answers, and what runs the flows |
 
 mod account;
+mod archive;
 mod audit;
 mod budget;
+mod encryption;
 mod host;
 mod incoming;
 mod messages;
+mod otr;
 mod quotes;
 mod rooms;
 mod serving;
 mod settings;
+mod status;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -47,8 +55,10 @@ use crate::error::Code;
 use crate::identity::Identity;
 use crate::vault::Vault;
 
+pub use archive::KeyArchive;
 pub use audit::AuditFilter;
-pub use host::{Change, Claim, Effect, Failure, Input, Outcome, Request};
+pub use encryption::NewRoom;
+pub use host::{Change, Claim, Effect, Failure, Input, Outcome, Request, TwoFactor};
 pub use messages::{OutgoingMessage, UploadMetadata, UploadedFile, WorkspaceEvent};
 
 use host::{Executor, Host, Result};
@@ -63,6 +73,12 @@ pub enum ParticipantError {
     /// The inputs have no known form.
     #[error("what was handed to the participant has no known form")]
     Inputs,
+    /// Exported keys have no known form.
+    #[error("this is not a bundle of keys")]
+    Bundle,
+    /// Exported keys are sealed with another passphrase.
+    #[error("the passphrase does not open this bundle")]
+    BundlePassphrase,
 }
 
 /// How a participant is set up.
@@ -138,6 +154,7 @@ pub enum Command {
     ChangePassphrase { next: Zeroizing<String> },
     PassphraseTold,
     RotateIdentity,
+    ResetIdentity { two_factor: TwoFactor, passphrase: Option<Zeroizing<String>> },
     RevokeIdentity,
     ExportKeys { passphrase: Zeroizing<String> },
     ImportKeys { bundle: String, passphrase: Zeroizing<String> },
@@ -148,6 +165,16 @@ pub enum Command {
     Pin { user_id: String, fingerprint: String },
     Pins,
     AuditTrail { filter: AuditFilter },
+    Status,
+    CreateEncryptedRoom { room: NewRoom },
+    SetRoomEncryption { room_id: String, encrypted: bool },
+    RoomEncryption { room_id: String },
+    OtrStart { room_id: String },
+    OtrAccept { room_id: String, request: u64 },
+    OtrDecline { room_id: String, request: u64 },
+    OtrRefresh { room_id: String },
+    OtrEnd { room_id: String },
+    OtrSend { room_id: String, text: Zeroizing<String> },
 }
 
 impl fmt::Debug for Command {
@@ -178,6 +205,10 @@ struct State {
     budgets: BTreeMap<String, budget::Budget>,
     /// Lines of the audit trail that were made, to keep their order.
     audited: u32,
+    /// Off-the-record sessions, by room. They are nowhere else.
+    otr: BTreeMap<String, crate::otr::Session>,
+    /// Rooms that can have none, once that was asked.
+    without_otr: HashSet<String>,
     /// The server's version, once it was asked for.
     version: Option<(u32, u32)>,
     /// What only one flow may do at a time.
@@ -211,6 +242,19 @@ impl Shared {
         let result = work.await;
         self.state().busy.remove(&what);
         result
+    }
+
+    /// As [`Shared::alone`], unless the same is waiting for its turn already: that will do.
+    async fn alone_once(&self, what: String, work: impl Future<Output = Result<()>>) -> Result<()> {
+        let turn = format!("{what}/turn");
+        if !self.state().busy.insert(turn.clone()) {
+            return Ok(());
+        }
+        self.alone(what, async {
+            self.state().busy.remove(&turn);
+            work.await
+        })
+        .await
     }
 }
 
@@ -351,6 +395,18 @@ impl fmt::Debug for Participant {
 
 impl Shared {
     async fn run(self: &Arc<Self>, command: Command) -> Result<Value> {
+        match &command {
+            // These read the store themselves, or need nothing of it.
+            Command::Open
+            | Command::Sync
+            | Command::Send { .. }
+            | Command::Decrypt { .. }
+            | Command::PassphraseTold => {}
+            Command::Edit { room_id, .. }
+            | Command::ResetRoomKey { room_id }
+            | Command::Announce { room_id, .. } => self.catch_up(Some(room_id)).await?,
+            _ => self.catch_up(None).await?,
+        }
         match command {
             Command::Open => self.open().await,
             Command::Sync => self.sync().await,
@@ -358,7 +414,7 @@ impl Shared {
             Command::Edit { room_id, message_id, message } => {
                 self.edit(&room_id, &message_id, message).await
             }
-            Command::Decrypt { messages } => self.decrypt_all(messages),
+            Command::Decrypt { messages } => self.decrypt_all(messages).await,
             Command::Receive { message, key_id } => {
                 self.receive_brought(message, key_id.as_deref()).await
             }
@@ -368,7 +424,10 @@ impl Shared {
             Command::RequestRoomKey { room_id } => self.request_room_key(&room_id).await,
             Command::DistributeRoomKeys { room_id } => self.distribute(room_id.as_deref()).await,
             Command::AuthorizeRoom { room_id } => self.authorize(&room_id).await,
-            Command::DeauthorizeRoom { room_id } => self.deauthorize(&room_id).await,
+            Command::DeauthorizeRoom { room_id } => {
+                self.otr_forget(&room_id).await;
+                self.deauthorize(&room_id).await
+            }
             Command::AuthorizedRooms => Ok(json!(self.authorized_rooms())),
             Command::GetRoomKeyHistory { room_id } => self.room_key_history(&room_id),
             Command::GetEncryptedRoomKey { room_id, key_id } => {
@@ -384,10 +443,28 @@ impl Shared {
             Command::PrepareUpload { room_id, file } => self.prepare_upload(&room_id, &file).await,
             Command::ResolveQuotes { document } => self.resolve_quotes(&document).await,
             Command::Announce { room_id, file } => self.announce(&room_id, file).await,
-            Command::RevokeIdentity => self.revoke().await,
+            Command::ResetIdentity { two_factor, passphrase } => {
+                self.reset_identity(two_factor, passphrase).await
+            }
+            Command::RevokeIdentity => {
+                self.otr_forget_all().await;
+                self.revoke().await
+            }
             Command::Fingerprint { user_id } => self.fingerprint(user_id.as_deref()).await,
             Command::Pin { user_id, fingerprint } => self.pin(&user_id, &fingerprint).await,
             Command::AuditTrail { filter } => self.audit_trail(&filter).await,
+            Command::Status => self.status().await,
+            Command::CreateEncryptedRoom { room } => self.create_encrypted_room(room).await,
+            Command::SetRoomEncryption { room_id, encrypted } => {
+                self.set_room_encryption(&room_id, encrypted).await
+            }
+            Command::RoomEncryption { room_id } => self.room_encryption(&room_id).await,
+            Command::OtrStart { room_id } => self.otr_start(&room_id).await,
+            Command::OtrAccept { room_id, request } => self.otr_accept(&room_id, request).await,
+            Command::OtrDecline { room_id, request } => self.otr_decline(&room_id, request).await,
+            Command::OtrRefresh { room_id } => self.otr_refresh(&room_id).await,
+            Command::OtrEnd { room_id } => self.otr_end(&room_id).await,
+            Command::OtrSend { room_id, text } => self.otr_send(&room_id, &text).await,
             Command::Pins => Ok(self.pins()),
         }
     }
@@ -409,8 +486,10 @@ fn millis_of(value: Option<&Value>) -> Option<u64> {
 
 /// Server time in a document, as text that compares: ISO over REST, EJSON over DDP.
 fn time_of(value: Option<&Value>) -> Option<String> {
-    match value? {
-        Value::String(time) => Some(time.clone()),
-        date => date.get("$date")?.as_u64().map(serving::iso),
+    // Anything else would be asked for ever after, and never be a time to the server.
+    let millis = millis_of(value)?;
+    match value?.as_str() {
+        Some(text) => text.ends_with('Z').then(|| text.to_owned()),
+        None => Some(serving::iso(millis)),
     }
 }

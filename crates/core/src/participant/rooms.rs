@@ -4,20 +4,21 @@ use std::collections::{BTreeMap, HashSet};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64_simd::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::account::Unwrapped;
 use super::host::{Failure, Flow, Result};
+use super::incoming::OVERLAP;
+use super::serving::iso;
 use super::store::parse;
-use super::{Rooms, Shared, time_of};
-use crate::error::Code;
+use super::{ParticipantError, Rooms, Shared, millis_of, time_of};
+use crate::error::{Code, Error};
 use crate::identity::Identity;
 use crate::key_ring::KeyRing;
-use crate::room_key::{KeyId, RoomKey};
+use crate::room_key::{KeyId, RoomKey, RoomKeyError};
 use crate::vault::{Secret, Vault, VaultError};
 
 /// What an exported bundle calls itself.
@@ -40,6 +41,8 @@ pub(super) struct Room {
     pub(super) incoming: super::incoming::Incoming,
     /// Whether there may be messages that were not read yet.
     pub(super) stale: bool,
+    /// When the room was last changed, as the server's list has it.
+    updated: Option<String>,
     asked: u64,
     /// The room's key id when old keys were last asked for.
     old_keys_of: Option<Option<String>>,
@@ -78,7 +81,7 @@ impl Opened {
 pub(super) struct Record {
     pub(super) authorized: bool,
     /// Whether the application gave the room up: `all` does not mean it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     given_up: bool,
     /// The id of the key that messages are sent under.
     current: Option<String>,
@@ -101,11 +104,10 @@ pub(super) struct Held {
 }
 
 /// The fields of a room document that matter.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Document {
-    #[serde(default)]
-    t: String,
+    pub(super) t: String,
     #[serde(default)]
     encrypted: bool,
     #[serde(default)]
@@ -118,7 +120,7 @@ pub(super) struct Document {
 }
 
 /// Somebody in a room's queue.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct WaitingUser {
     pub(super) user_id: String,
@@ -136,18 +138,18 @@ pub(super) struct Subscription {
     #[serde(default, rename = "E2EKey")]
     pub(super) key: Option<String>,
     #[serde(default, rename = "E2ESuggestedKey")]
-    suggested: Option<String>,
+    pub(super) suggested: Option<String>,
     #[serde(default)]
-    old_room_keys: Option<Vec<OldKey>>,
+    pub(super) old_room_keys: Option<Vec<OldKey>>,
     /// Offered together with a suggestion. Only `subscriptions.getOne` has them.
     #[serde(default)]
     suggested_old_room_keys: Option<Vec<OldKey>>,
 }
 
-#[derive(Clone, Deserialize)]
-struct OldKey {
+#[derive(Clone, PartialEq, Deserialize)]
+pub(super) struct OldKey {
     #[serde(rename = "e2eKeyId")]
-    id: String,
+    pub(super) id: String,
     #[serde(rename = "E2EKey")]
     key: String,
 }
@@ -171,7 +173,8 @@ impl Room {
     /// Whether the current key may be used and given away: it is the one that the room names.
     pub(super) fn usable_key(&self) -> Option<Arc<RoomKey>> {
         let key = self.ring.current()?;
-        let named = self.document.as_ref().and_then(|document| document.e2e_key_id.as_deref());
+        // Not before it is known which one that is now: it may have been reset meanwhile.
+        let named = self.document.as_ref()?.e2e_key_id.as_deref();
         named.is_none_or(|named| named == key.id().as_str()).then(|| Arc::clone(key))
     }
 
@@ -179,6 +182,59 @@ impl Room {
     pub(super) fn asked_for_all(&self) -> bool {
         let current = self.ring.current().map(|key| key.id().as_str());
         current.is_some() && self.served.as_deref() == current
+    }
+
+    /// Whether a subscription document says other things of keys than are known here.
+    pub(super) fn differs(&self, document: &Value) -> bool {
+        let Ok(told) = serde_json::from_value::<Subscription>(document.clone()) else {
+            return false;
+        };
+        self.subscription.as_ref().is_none_or(|known| {
+            told.key != known.key
+                || told.suggested != known.suggested
+                || (told.old_room_keys.is_some() && told.old_room_keys != known.old_room_keys)
+        })
+    }
+
+    /// Whether a room document says other things of encryption than are known here.
+    pub(super) fn differs_in_room(&self, document: &Value) -> bool {
+        let Ok(told) = serde_json::from_value::<Document>(document.clone()) else {
+            return false;
+        };
+        self.document.as_ref().is_none_or(|known| {
+            let updated = known.updated.clone();
+            Document { updated, ..told } != *known
+        })
+    }
+
+    fn give_up(&mut self) {
+        self.record = Record { given_up: true, ..Record::default() };
+        self.ring = KeyRing::new();
+        self.pending.clear();
+        self.opened = None;
+    }
+
+    /// Takes the record as it is in the store; returns the event that tells of it, if any.
+    fn take_record(&mut self, theirs: Record) -> Result<Option<&'static str>> {
+        let was = self.record.authorized;
+        if !theirs.authorized {
+            self.give_up();
+            self.record.given_up = theirs.given_up;
+            return Ok(was.then_some("roomDeauthorized"));
+        }
+        let ours = std::mem::take(&mut self.record);
+        self.record = Record {
+            current: ours.current.or(theirs.current),
+            keys: merge(theirs.keys, ours.keys.clone()),
+            ..theirs
+        };
+        if self.record.keys.len() != ours.keys.len() || !was {
+            self.ring = ring_of(&self.record)?;
+        }
+        if !was {
+            self.stale = true;
+        }
+        Ok((!was).then_some("roomAuthorized"))
     }
 
     fn holds(&self, key: &RoomKey) -> bool {
@@ -218,6 +274,26 @@ impl Shared {
         Ok(())
     }
 
+    /// Takes what other processes on the same store have written: the account, the pins, and the
+    /// records of one room or of all.
+    pub(super) async fn catch_up(self: &Arc<Self>, id: Option<&str>) -> Result<()> {
+        self.catch_up_account().await?;
+        if id.is_none() {
+            self.load_pins().await?;
+        }
+        let prefix = format!("room/{}", id.unwrap_or_default());
+        let records = self.load_newer::<Record>(&prefix).await?;
+        let mut state = self.state();
+        for (name, theirs) in records {
+            let Some(id) = name.strip_prefix("room/") else { continue };
+            let room = state.rooms.entry(id.to_owned()).or_default();
+            if let Some(event) = room.take_record(theirs)? {
+                self.host.emit(event, json!({ "roomId": id }));
+            }
+        }
+        Ok(())
+    }
+
     /// Authorises what the options list.
     pub(super) async fn authorize_listed(&self) -> Result<()> {
         if let Rooms::Listed(rooms) = &self.options.rooms {
@@ -245,7 +321,7 @@ impl Shared {
         Ok(Value::Null)
     }
 
-    async fn set_authorized(&self, id: &str, authorized: bool) -> Result<()> {
+    pub(super) async fn set_authorized(&self, id: &str, authorized: bool) -> Result<()> {
         {
             let mut state = self.state();
             let room = state.rooms.entry(id.to_owned()).or_default();
@@ -257,14 +333,12 @@ impl Shared {
                 room.record.given_up = false;
                 room.stale = true;
             } else {
-                room.record = Record { given_up: true, ..Record::default() };
-                room.ring = KeyRing::new();
-                room.pending.clear();
+                room.give_up();
             }
             room.opened = None;
             room.old_keys_of = None;
         }
-        if let Err(failure) = self.save_room(id).await {
+        if let Err(failure) = self.write_room(id, true).await {
             // Authorised again, it is written again. What is given up stays so.
             if let (true, Some(room)) = (authorized, self.state().rooms.get_mut(id)) {
                 room.record.authorized = false;
@@ -298,31 +372,42 @@ impl Shared {
 
     /// Writes what is kept of the room. In turn, so that the last to write is right.
     async fn save_room(&self, id: &str) -> Result<()> {
-        self.alone(format!("save/{id}"), self.save_room_alone(id)).await
+        self.write_room(id, false).await
     }
 
-    async fn save_room_alone(&self, id: &str) -> Result<()> {
+    /// Whether a room is authorised is for who `decides` it now; anybody else keeps what another
+    /// process has decided meanwhile. In turn, so that the last to write is right.
+    async fn write_room(&self, id: &str, decides: bool) -> Result<()> {
+        self.alone(format!("save/{id}"), self.write_room_alone(id, decides)).await
+    }
+
+    async fn write_room_alone(&self, id: &str, decides: bool) -> Result<()> {
         let Some(record) = self.state().rooms.get(id).map(|room| room.record.clone()) else {
             return Ok(());
         };
+        let authorized = record.authorized;
         let merged = self
-            .write(&format!("room/{id}"), record, |theirs, ours| Record {
-                authorized: ours.authorized,
-                given_up: ours.given_up,
-                current: ours.current,
-                // A room that was given up forgets its keys, whoever still had them.
-                keys: if ours.authorized { merge(theirs.keys, ours.keys) } else { Vec::new() },
+            .write(&format!("room/{id}"), record, |theirs: Record, ours: Record| {
+                let kept = if decides { &ours } else { &theirs };
+                Record {
+                    authorized: kept.authorized,
+                    given_up: kept.given_up,
+                    // A room that was given up forgets its keys, whoever still had them.
+                    keys: match kept.authorized {
+                        true => merge(theirs.keys, ours.keys),
+                        false => Vec::new(),
+                    },
+                    current: ours.current,
+                }
             })
             .await?;
         let mut state = self.state();
         let room = state.rooms.entry(id.to_owned()).or_default();
-        // Keys of another process. What else changed here meanwhile stays.
-        if room.record.authorized && merged.authorized {
-            let keys = merge(merged.keys, room.record.keys.clone());
-            if keys.len() != room.record.keys.len() {
-                room.record.keys = keys;
-                room.ring = ring_of(&room.record)?;
-            }
+        // Where it was decided anew meanwhile, that is written next.
+        if room.record.authorized == authorized
+            && let Some(event) = room.take_record(merged)?
+        {
+            self.host.emit(event, json!({ "roomId": id }));
         }
         Ok(())
     }
@@ -331,6 +416,7 @@ impl Shared {
     pub(super) async fn sync(self: &Arc<Self>) -> Result<Value> {
         self.state().account.expect_not_revoked()?;
         self.alone("sync".to_owned(), async {
+            self.catch_up(None).await?;
             if !self.check_settings().await {
                 return Ok(Value::Null);
             }
@@ -366,13 +452,14 @@ impl Shared {
     }
 
     /// Reads what changed in the account's subscriptions and rooms.
-    async fn fetch_lists(&self) -> Result<()> {
+    pub(super) async fn fetch_lists(&self) -> Result<()> {
         let (subscriptions, rooms) = {
             let state = self.state();
             (state.cursors.subscriptions.clone(), state.cursors.rooms.clone())
         };
-        let since = |cursor: &Option<String>| match cursor {
-            Some(cursor) => json!({ "updatedSince": cursor }),
+        // What was changed in the same moment as the latest that was listed may not have been there.
+        let since = |cursor: &Option<String>| match millis_of(Some(&json!(cursor))) {
+            Some(at) => json!({ "updatedSince": iso(at.saturating_sub(OVERLAP)) }),
             None => json!({}),
         };
         let lists: Lists = parse(self.host.get("subscriptions.get", since(&subscriptions)).await?)?;
@@ -392,7 +479,11 @@ impl Shared {
         for document in lists.update {
             self.see_room(&document);
             let id = document.get("_id").and_then(Value::as_str).unwrap_or_default();
-            if let Some(room) = self.state().rooms.get_mut(id) {
+            let updated = time_of(document.get("_updatedAt"));
+            if let Some(room) = self.state().rooms.get_mut(id)
+                && (updated.is_none() || room.updated != updated)
+            {
+                room.updated = updated;
                 room.stale = true;
             }
         }
@@ -402,8 +493,12 @@ impl Shared {
         self.authorize_all().await
     }
 
-    async fn authorize_all(&self) -> Result<()> {
-        if !matches!(&self.options.rooms, Rooms::All(_)) {
+    pub(super) fn takes_all(&self) -> bool {
+        matches!(&self.options.rooms, Rooms::All(_))
+    }
+
+    pub(super) async fn authorize_all(&self) -> Result<()> {
+        if !self.takes_all() {
             return Ok(());
         }
         let found: Vec<String> = {
@@ -451,11 +546,10 @@ impl Shared {
         }
     }
 
-    /// The account has left the room. Its next subscription there has another id, and this may be
-    /// told late.
-    pub(super) fn see_left(&self, id: &str, removed: &Value) {
+    /// The server has no subscription to the room for the account: it has left.
+    pub(super) fn see_gone(&self, id: &str) {
         if let Some(room) = self.state().rooms.get_mut(id) {
-            room.leave_if(|known| removed.get("_id").and_then(Value::as_str) == Some(&known.id));
+            room.leave_if(|_| true);
         }
     }
 
@@ -489,13 +583,27 @@ impl Shared {
         let seen = serde_json::from_value::<Document>(document.clone());
         if let (Some(id), Ok(mut seen)) = (id, seen) {
             seen.updated = time_of(document.get("_updatedAt"));
-            let mut state = self.state();
-            let known = &mut state.rooms.entry(id.to_owned()).or_default().document;
-            // Streams and answers overtake each other.
-            if !known.as_ref().is_some_and(|known| is_before(&seen.updated, &known.updated)) {
-                *known = Some(seen);
+            let before = self.switched_on(id);
+            {
+                let mut state = self.state();
+                let known = &mut state.rooms.entry(id.to_owned()).or_default().document;
+                // Streams and answers overtake each other.
+                if !known.as_ref().is_some_and(|known| is_before(&seen.updated, &known.updated)) {
+                    *known = Some(seen);
+                }
             }
+            self.tell_encryption(id, before);
         }
+    }
+
+    /// The server's time when the lists were last read, as far as their documents tell, in
+    /// milliseconds since 1970: nothing that came later has been seen. Our own clock may be wrong
+    /// by hours.
+    pub(super) fn server_time(&self) -> Option<u64> {
+        let state = self.state();
+        let Cursors { subscriptions, rooms } = &state.cursors;
+        let latest = subscriptions.iter().chain(rooms).max()?;
+        millis_of(Some(&json!(latest)))
     }
 
     /// Forgets subscriptions that are gone: the account has left these rooms.
@@ -511,13 +619,18 @@ impl Shared {
 
     /// Reads one room and its subscription in full.
     pub(super) async fn refresh_room(&self, id: &str) -> Result<()> {
+        let named = |document: &&Value, member: &str| {
+            document.get(member).and_then(Value::as_str) == Some(id)
+        };
         let body = self.host.get("rooms.info", json!({ "roomId": id })).await?;
-        if let Some(document) = body.get("room") {
+        if let Some(document) = body.get("room").filter(|document| named(document, "_id")) {
             self.see_room(document);
         }
         let body = self.host.get("subscriptions.getOne", json!({ "roomId": id })).await?;
-        if let Some(document) = body.get("subscription").filter(|document| document.is_object()) {
-            self.see_subscription(document);
+        match body.get("subscription") {
+            Some(Value::Null) => self.see_gone(id),
+            Some(document) if named(&document, "rid") => self.see_subscription(document),
+            _ => {}
         }
         Ok(())
     }
@@ -577,8 +690,8 @@ impl Shared {
         let sealed = vault.seal(&mut **rng, EXPORT, 1, &payload)?;
         let bundle = Bundle {
             format: EXPORT.to_owned(),
-            key: BASE64_STANDARD.encode(key),
-            sealed: BASE64_STANDARD.encode(sealed),
+            key: STANDARD.encode_to_string(key),
+            sealed: STANDARD.encode_to_string(sealed),
         };
         Ok(json!(serde_json::to_string(&bundle).unwrap_or_default()))
     }
@@ -590,19 +703,7 @@ impl Shared {
         passphrase: &str,
     ) -> Result<Value> {
         self.identity()?;
-        let malformed = || Failure::new(Code::MalformedEnvelope, "this is not a bundle of keys");
-        let bundle: Bundle = serde_json::from_str(bundle).map_err(|_| malformed())?;
-        let decode = |text: &str| BASE64_STANDARD.decode(text).map_err(|_| malformed());
-        let secret = Secret::text(Zeroizing::new(passphrase.to_owned()))?;
-        let vault = Vault::unwrap(&decode(&bundle.key)?, &secret).map_err(|error| match error {
-            VaultError::WrongSecret => {
-                Failure::new(Code::WrongPassphrase, "the passphrase does not open this bundle")
-            }
-            _ => malformed(),
-        })?;
-        let payload = vault.open(EXPORT, 1, &decode(&bundle.sealed)?).map_err(|_| malformed())?;
-        let rooms: BTreeMap<String, Record> =
-            serde_json::from_slice(&payload).map_err(|_| malformed())?;
+        let rooms = open_bundle(bundle, passphrase)?;
         let (mut taken, mut skipped) = (0, 0);
         for (id, record) in rooms {
             if self.expect_authorized(&id).is_err() {
@@ -630,16 +731,13 @@ impl Shared {
 
     async fn settle_room_alone(self: &Arc<Self>, id: &str) -> Result<()> {
         let identity = self.identity()?;
-        if self.expect_member(id).is_err() {
+        if self.expect_member(id).and_then(|()| self.expect_switched_on(id)).is_err() {
             // What waits to be sent there is told as failed.
             let (shared, id) = (Arc::clone(self), id.to_owned());
             self.host.spawn(async move { shared.flush(&id).await });
             return Ok(());
         }
         let Some((document, subscription)) = self.known(id) else { return Ok(()) };
-        if !document.is_encrypted() {
-            return Ok(());
-        }
         let before = self.key_ids(id);
         let last = self.state().rooms.get(id).and_then(|room| room.record.current.clone());
         self.fetch_old_keys(id, &document).await?;
@@ -992,7 +1090,8 @@ impl Shared {
         let due = {
             let mut state = self.state();
             let room = state.rooms.entry(id.to_owned()).or_default();
-            let due = room.asked == 0 || now.saturating_sub(room.asked) >= REQUEST_PAUSE;
+            // A clock that was set back must not silence it.
+            let due = room.asked == 0 || now.abs_diff(room.asked) >= REQUEST_PAUSE;
             if due {
                 room.asked = now.max(1);
             }
@@ -1216,6 +1315,24 @@ struct Bundle {
     sealed: String,
 }
 
+/// What such a bundle holds, by room.
+pub(super) fn open_bundle(
+    bundle: &str,
+    passphrase: &str,
+) -> std::result::Result<BTreeMap<String, Record>, Error> {
+    let malformed = |_| ParticipantError::Bundle;
+    let bundle: Bundle = serde_json::from_str(bundle).map_err(malformed)?;
+    let decode = |text: &str| STANDARD.decode_to_vec(text).map_err(|_| ParticipantError::Bundle);
+    let secret = Secret::text(Zeroizing::new(passphrase.to_owned()))?;
+    let vault = Vault::unwrap(&decode(&bundle.key)?, &secret).map_err(|error| match error {
+        VaultError::WrongSecret => ParticipantError::BundlePassphrase,
+        _ => ParticipantError::Bundle,
+    })?;
+    let payload =
+        vault.open(EXPORT, 1, &decode(&bundle.sealed)?).map_err(|_| ParticipantError::Bundle)?;
+    Ok(serde_json::from_slice(&payload).map_err(malformed)?)
+}
+
 #[derive(Deserialize)]
 struct Lists {
     update: Vec<Value>,
@@ -1243,7 +1360,7 @@ fn merge(theirs: Vec<Held>, ours: Vec<Held>) -> Vec<Held> {
     merged
 }
 
-fn ring_of(record: &Record) -> Result<KeyRing> {
+pub(super) fn ring_of(record: &Record) -> std::result::Result<KeyRing, RoomKeyError> {
     let mut ring = KeyRing::new();
     for held in &record.keys {
         let key = RoomKey::from_jwk(&held.jwk, held.id.parse()?)?;

@@ -51,8 +51,9 @@ struct WithoutKey {
 }
 
 impl Shared {
+    /// Takes the pins that are in the store and not yet known here.
     pub(super) async fn load_pins(&self) -> Result<()> {
-        let pins = self.load::<Pin>("pin/").await?;
+        let pins = self.load_newer::<Pin>("pin/").await?;
         let mut state = self.state();
         for (name, pin) in pins {
             if let Some(user) = name.strip_prefix("pin/") {

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64_simd::STANDARD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,12 +11,12 @@ use zeroize::Zeroizing;
 use super::Shared;
 use super::host::{Change, Claim, Failure, Result};
 use crate::error::Code;
-use crate::vault::Vault;
+use crate::vault::{Vault, VaultError};
 
 /// A sealed record, as stores hand it over.
 #[derive(Debug, Deserialize)]
-struct Record {
-    name: String,
+pub(super) struct Record {
+    pub(super) name: String,
     version: u64,
     /// Base64.
     data: String,
@@ -37,7 +36,7 @@ impl Shared {
     /// Reads and opens all records of a prefix that are never written again.
     pub(super) async fn read<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<(String, T)>> {
         let records: Vec<Record> = parse(self.host.load(prefix).await?)?;
-        let open = |record: Record| Ok((record.name.clone(), open(&self.vault, &record)?));
+        let open = |record: Record| Ok((record.name.clone(), record.open(&self.vault)?));
         records.into_iter().map(open).collect()
     }
 
@@ -48,11 +47,29 @@ impl Shared {
         records
             .into_iter()
             .map(|record| {
-                let value = open(&self.vault, &record)?;
+                let value = record.open(&self.vault)?;
                 state.versions.0.insert(record.name.clone(), record.version);
                 Ok((record.name, value))
             })
             .collect()
+    }
+
+    /// As [`Shared::load`], but only what another process wrote since it was last read or written
+    /// here. What is returned has to be taken into the state before anything else is awaited.
+    pub(super) async fn load_newer<T: DeserializeOwned>(
+        &self,
+        prefix: &str,
+    ) -> Result<Vec<(String, T)>> {
+        let records: Vec<Record> = parse(self.host.load(prefix).await?)?;
+        let mut state = self.state();
+        let mut newer = Vec::new();
+        for record in records {
+            if record.version > state.versions.of(&record.name) {
+                newer.push((record.name.clone(), record.open(&self.vault)?));
+                state.versions.0.insert(record.name, record.version);
+            }
+        }
+        Ok(newer)
     }
 
     /// Writes a record over the version that was last seen; on a conflict, reads what another
@@ -108,13 +125,13 @@ impl Shared {
     fn change(&self, name: &str, expected: u64, plaintext: Option<&Vec<u8>>) -> Result<Change> {
         let seal = |plaintext| self.vault.seal(&mut **self.rng(), name, expected + 1, plaintext);
         let sealed = plaintext.map(|plaintext| seal(plaintext)).transpose()?;
-        let data = sealed.map(|sealed| BASE64_STANDARD.encode(sealed));
+        let data = sealed.map(|sealed| STANDARD.encode_to_string(sealed));
         Ok(Change { name: name.to_owned(), expected, data })
     }
 
     /// Writes records, all or none.
     async fn commit(&self, records: &[(&str, Option<Vec<u8>>)]) -> Result<()> {
-        let changes = {
+        let changes: Vec<Change> = {
             let state = self.state();
             records
                 .iter()
@@ -123,11 +140,16 @@ impl Shared {
                 })
                 .collect::<Result<_>>()?
         };
+        let written: Vec<u64> = changes.iter().map(|change| change.expected + 1).collect();
         self.host.commit(changes, Vec::new()).await?;
         let mut state = self.state();
-        for (name, plaintext) in records {
+        for ((name, plaintext), version) in records.iter().zip(written) {
             match plaintext {
-                Some(_) => *state.versions.0.entry((*name).to_owned()).or_default() += 1,
+                // Another flow may have read a later one meanwhile.
+                Some(_) => {
+                    let known = state.versions.0.entry((*name).to_owned()).or_default();
+                    *known = version.max(*known);
+                }
                 None => drop(state.versions.0.remove(*name)),
             }
         }
@@ -135,11 +157,17 @@ impl Shared {
     }
 }
 
-fn open<T: DeserializeOwned>(vault: &Vault, record: &Record) -> Result<T> {
-    let corrupt = || Failure::new(Code::StoreCorrupt, "a record of the store is not readable");
-    let sealed = BASE64_STANDARD.decode(&record.data).map_err(|_| corrupt())?;
-    let plaintext: Zeroizing<Vec<u8>> = vault.open(&record.name, record.version, &sealed)?;
-    serde_json::from_slice(&plaintext).map_err(|_| corrupt())
+impl Record {
+    /// What was sealed.
+    pub(super) fn open<T: DeserializeOwned>(
+        &self,
+        vault: &Vault,
+    ) -> std::result::Result<T, VaultError> {
+        const CORRUPT: VaultError = VaultError::Corrupt("a record is not readable");
+        let sealed = STANDARD.decode_to_vec(&self.data).map_err(|_| CORRUPT)?;
+        let plaintext: Zeroizing<Vec<u8>> = vault.open(&self.name, self.version, &sealed)?;
+        serde_json::from_slice(&plaintext).map_err(|_| CORRUPT)
+    }
 }
 
 /// Reads an answer; a server that answers something else is told.

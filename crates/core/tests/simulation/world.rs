@@ -100,6 +100,7 @@ enum Asked {
     Send(usize),
     Revoke,
     GiveUp(String),
+    TakeBack(String),
     Other,
 }
 
@@ -466,9 +467,18 @@ impl World {
                 }
                 _ => panic!("an unknown outcome"),
             },
+            Some(Asked::TakeBack(room)) => {
+                if matches!(outcome, Outcome::Ok(_)) {
+                    state.given_up.remove(&room);
+                }
+            }
             Some(Asked::Revoke) => {
-                state.revoked |= matches!(outcome, Outcome::Ok(_));
-                self.report.revocations += 1;
+                if matches!(outcome, Outcome::Ok(_)) {
+                    // Who shares the store is revoked as well, at the next start.
+                    let store = state.store;
+                    self.processes.iter_mut().for_each(|p| p.revoked |= p.store == store);
+                    self.report.revocations += 1;
+                }
             }
             Some(Asked::GiveUp(room)) => {
                 if let Some(done) = state.given_up.get_mut(&room) {
@@ -728,8 +738,10 @@ impl World {
 
     /// Authorises a room again that was given up.
     fn take_back(&mut self, process: usize, room_id: String) {
-        if self.processes[process].given_up.remove(&room_id).is_some() {
-            self.command(process, Command::AuthorizeRoom { room_id }, Asked::Other);
+        if let Some(done) = self.processes[process].given_up.get_mut(&room_id) {
+            *done = false;
+            let asked = Asked::TakeBack(room_id.clone());
+            self.command(process, Command::AuthorizeRoom { room_id }, asked);
         }
     }
 
