@@ -142,7 +142,12 @@ function isOfBroken(parameter: unknown): boolean {
 }
 
 function internal(message: string, cause?: unknown): E2eeError {
-  return new E2eeError('ERR_E2EE_INTERNAL', message, { cause });
+  // As text: of an error whose cause is an object, the Apps-Engine's runtime tells nothing at all.
+  return new E2eeError(
+    'ERR_E2EE_INTERNAL',
+    message,
+    cause === undefined ? {} : { cause: String(cause) },
+  );
 }
 
 /** The host's; not by `globalThis`, which the sandbox hides. */
