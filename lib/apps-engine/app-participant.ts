@@ -20,7 +20,10 @@ export interface AppAccessors {
 export interface ReceivedMessage extends DecryptedMessage {
   /** What it says. */
   text: string;
-  /** Answers, encrypted, in its room and thread. */
+  /**
+   * Answers, encrypted, in its room and thread. As the bot account, an answer that cannot be sent in
+   * a few seconds waits, sealed, for up to ten minutes; {@link AppParticipant.sync} sends it.
+   */
   reply(message: string | OutgoingMessage): Promise<void>;
 }
 
@@ -40,8 +43,15 @@ export const capabilities: Capabilities = Object.freeze({
   features: Object.freeze(['receive', 'sync', 'replyAsAccount', 'replyAsApp', 'history'] as const),
 });
 
-/** How long a round of {@link AppParticipant.sync} is waited for. */
-const ROUND_MS = 20_000;
+// The Apps-Engine gives a call 30 seconds. What takes longer than this goes on, and its outcome is
+// found by a later call.
+/** How long opening is waited for, then a message, then an answer. */
+const OPEN_MS = 8_000;
+const RECEIVE_MS = 8_000;
+const REPLY_MS = 8_000;
+/** How long a round is waited for, and then greetings. */
+const ROUND_MS = 12_000;
+const GREET_MS = 6_000;
 /** How long a set-up that failed is not tried again, while the settings stay as they are. */
 const RETRY_MS = 30_000;
 /** How long a room that is not known is not looked for again. */
@@ -103,7 +113,10 @@ export class AppParticipant {
     const roomId = message.room?.id ?? message.roomId ?? '';
     await this.#look(session, roomId);
     session.failures.delete(message.id ?? '');
-    await participant.receiveMessage(documentOf(message), keyIdOf(message.room));
+    await within(
+      RECEIVE_MS,
+      participant.receiveMessage(documentOf(message), keyIdOf(message.room)),
+    );
     const failure = session.failures.get(message.id ?? '');
     if (failure !== undefined) throw failure;
     const place = session.told.findIndex(({ messageId }) => messageId === message.id);
@@ -113,8 +126,7 @@ export class AppParticipant {
 
   /**
    * One round of key upkeep, for a job of the scheduler, every minute or so: new keys, members who
-   * wait for one, messages that wait to be sent. It takes less than 21 seconds; what is not done by
-   * then goes on in the next.
+   * wait for one, messages that wait to be sent. What is not done in 20 seconds goes on in the next.
    *
    * @returns messages that no hook has handled: their key came late, or the app was not running
    */
@@ -145,15 +157,20 @@ export class AppParticipant {
     const { participant } = await this.#open(accessors);
     const outgoing = typeof message === 'string' ? { msg: message } : message;
     await within(
-      ROUND_MS,
+      REPLY_MS,
       participant.sendEncryptedMessage(roomId, { deadline: GREETING_MS, ...outgoing }),
     );
   }
 
-  /** Says something once in every room that the app may read: that it is there, and why. */
+  /**
+   * Says something once in every room that the app may read: that it is there, and why. Rooms that it
+   * does not come to in a few seconds have their turn in the next call.
+   */
   async greet(text: string, accessors: AppAccessors): Promise<void> {
     const { participant, store } = await this.#open(accessors);
+    const end = performance.now() + GREET_MS;
     for (const roomId of await participant.authorizedRooms()) {
+      if (performance.now() > end) return;
       const held = await participant.getRoomKeyHistory(roomId);
       if (!held.some(({ current }) => current)) continue;
       if (await store.claim(`greeting/${roomId}`, Number.POSITIVE_INFINITY)) {
@@ -198,14 +215,17 @@ export class AppParticipant {
       this.#settings = settings;
     }
     if (this.#session === undefined) {
-      const session = openSession(this.#appId, configuration, { read, http, persistence });
+      const session: Promise<Session> = openSession(this.#appId, configuration, {
+        read,
+        http,
+        persistence,
+      });
       this.#session = session;
       session.catch(() => {
         if (this.#session === session) this.#failed = performance.now();
       });
-      return session;
     }
-    const session = await this.#session;
+    const session = await inTime(this.#session);
     session.store.use({ read: read.getPersistenceReader(), persistence });
     session.workspace.use(http);
     return session;
@@ -224,7 +244,7 @@ export class AppParticipant {
     if ((await participant.authorizedRooms()).includes(roomId)) return;
     if (performance.now() - (looked.get(roomId) ?? -LOOK_MS) < LOOK_MS) return;
     looked.set(roomId, performance.now());
-    await within(ROUND_MS, participant.sync());
+    await within(RECEIVE_MS, participant.sync());
   }
 
   /** Whether the app's own user sent it. */
@@ -248,7 +268,7 @@ export class AppParticipant {
         ...(typeof answer === 'string' ? { msg: answer } : answer),
       };
       if (configuration.replyAs === 'account') {
-        await participant.sendEncryptedMessage(message.roomId, outgoing);
+        await within(REPLY_MS, participant.sendEncryptedMessage(message.roomId, outgoing));
         return;
       }
       const { tmid, ...encrypted } = await participant.encryptMessage(message.roomId, outgoing);
@@ -328,6 +348,18 @@ async function roomIdsOf(
     // One that the account is not in yet, by its id.
     return room?._id ?? wanted;
   });
+}
+
+/** Opening that takes too long goes on, for the calls that follow. */
+async function inTime(session: Promise<Session>): Promise<Session> {
+  await within(OPEN_MS, session);
+  const late = Symbol('late');
+  const opened = await Promise.race([session, Promise.resolve(late)]);
+  if (typeof opened !== 'symbol') return opened;
+  throw new E2eeError(
+    'ERR_E2EE_WORKSPACE',
+    'the server, or the store, takes long to answer; what is under way goes on',
+  );
 }
 
 /** Waits for so long and no longer; what is under way goes on. */
