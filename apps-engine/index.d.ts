@@ -231,253 +231,6 @@ export interface MessageContent {
  * Protocol: §4.1, §7.4, §8.1.
  */
 export declare function encryptedContentOf(message: object): EncryptedContent | undefined;
-/** The `alg` of a room key's JWK. */
-export type RoomKeyAlgorithm = "A256GCM" | "A128CBC";
-/**
- * The key of one room. Whoever holds it reads and writes everything encrypted under it.
- *
- * Encrypting and decrypting one message is synchronous, since going to another thread would take
- * longer than the work.
- */
-export declare class RoomKey {
-	#private;
-	/** Names the key: a UUID since server 7.13, 12 characters before. */
-	readonly keyId: string;
-	/** The cipher: AES-256-GCM since server 7.13, AES-128-CBC before. */
-	readonly algorithm: RoomKeyAlgorithm;
-	private constructor();
-	/** Makes a key as Rocket.Chat's clients do since 7.13: AES-256-GCM, a random UUID for its id. */
-	static generate(): RoomKey;
-	/**
-	 * Reads a key.
-	 *
-	 * @param jwk - JSON text of the JWK: `kty` is `oct`, `alg` is `A256GCM` or `A128CBC`; the order
-	 * of members does not matter
-	 * @param keyId - 12 or 36 printable ASCII characters; 12 for `A128CBC`
-	 * @throws E2eeError with code `ERR_E2EE_MALFORMED_KEY` or `ERR_E2EE_UNSUPPORTED_ALGORITHM`.
-	 *
-	 * Protocol: §7.2, §7.5.
-	 */
-	static fromJwk(jwk: string, keyId: string): RoomKey;
-	/**
-	 * Wraps the key for a member, with RSA-OAEP and SHA-256.
-	 *
-	 * @param publicKey - JSON text of the member's public JWK: RSA, 2048 bits, exponent 65537
-	 * @returns the key id, then 344 characters of base64: an `E2EKey` or `E2ESuggestedKey`
-	 * @throws E2eeError (rejects) with code `ERR_E2EE_MALFORMED_KEY` or
-	 * `ERR_E2EE_UNSUPPORTED_ALGORITHM`.
-	 *
-	 * Protocol: §7.2.
-	 */
-	wrapFor(publicKey: string): Promise<string>;
-	/**
-	 * Encrypts a message: `rc.v2.aes-sha2` under an AES-256-GCM key, `rc.v1.aes-sha2` under an
-	 * AES-128-CBC one, as every client of that key's time reads.
-	 *
-	 * @param content - only `msg`, `attachments`, `files` and `file` are taken. Dates, bytes
-	 * (`Uint8Array`, `ArrayBuffer`), NaN and the infinities may stand anywhere in the latter three.
-	 * A lone surrogate becomes U+FFFD.
-	 * @throws E2eeError with code `ERR_E2EE_INVALID_ARGUMENT`.
-	 *
-	 * Protocol: §6, §7.4.
-	 */
-	encrypt(content: MessageContent): EncryptedContent;
-	/**
-	 * Decrypts a message of any form that room keys open.
-	 *
-	 * @param content - what {@link encryptedContentOf} found, or the v1 text that old messages have
-	 * in `msg`, or the JSON text of content. Its key id is not compared with this key's.
-	 * @throws E2eeError with code `ERR_E2EE_DECRYPTION_FAILED` (this key does not fit, or somebody
-	 * changed the message), `ERR_E2EE_MALFORMED_ENVELOPE` or `ERR_E2EE_UNSUPPORTED_ALGORITHM`.
-	 *
-	 * Protocol: §6, §7.4.
-	 */
-	decrypt(content: EncryptedContent | string): MessageContent;
-	/**
-	 * Decrypts many messages off the event loop.
-	 *
-	 * @returns for each of `contents`, in order, what it says or why it could not be read. One bad
-	 * message does not keep the others from being read.
-	 */
-	decryptMany(contents: readonly (EncryptedContent | string)[]): Promise<(MessageContent | E2eeError)[]>;
-}
-/**
- * A user's RSA key pair: RSA-OAEP, 2048 bits, SHA-256. The private half leaves this object only
- * in the envelope that {@link Identity.lock} makes.
- *
- * Protocol: §7.1, §7.3.
- */
-export declare class Identity {
-	#private;
-	/** JSON text of the public JWK, as Rocket.Chat stores it in `e2e.public_key`. */
-	readonly publicKey: string;
-	/**
-	 * SHA-256 over the public key's SubjectPublicKeyInfo, in hexadecimal, in 16 groups of four, for
-	 * people to compare.
-	 */
-	readonly fingerprint: string;
-	private constructor();
-	/** Makes a key pair, off the event loop; about 50 ms, more when the primes are slow to come. */
-	static generate(): Promise<Identity>;
-	/**
-	 * Opens a stored private key, off the event loop. Both forms are read, v1 and v2, of web and of
-	 * mobile clients, which turn a passphrase outside ASCII into different bytes.
-	 *
-	 * @param storedPrivateKey - `e2e.private_key` of the user, a JSON text
-	 * @param passphrase - the user's E2EE password
-	 * @param userId - the user's `_id`, the salt of form v1
-	 * @throws E2eeError (rejects) with code `ERR_E2EE_WRONG_PASSPHRASE`,
-	 * `ERR_E2EE_MALFORMED_ENVELOPE`, `ERR_E2EE_ITERATIONS_OUT_OF_RANGE`, or
-	 * `ERR_E2EE_MALFORMED_KEY` when what was sealed is not a private key.
-	 *
-	 * Protocol: §7.3.
-	 */
-	static unlock(storedPrivateKey: string, passphrase: string, userId: string): Promise<Identity>;
-	/**
-	 * Reads a private JWK.
-	 *
-	 * @param jwk - JSON text with `n`, `e`, `d`, `p` and `q`, which must fit each other
-	 * @throws E2eeError with code `ERR_E2EE_MALFORMED_KEY` or `ERR_E2EE_UNSUPPORTED_ALGORITHM`.
-	 */
-	static fromPrivateJwk(jwk: string): Identity;
-	/**
-	 * Seals the private key as the web client does, off the event loop: AES-256-GCM with a key
-	 * stretched by PBKDF2-HMAC-SHA256, 100,000 iterations, salt `v2:<userId>:<uuid>`.
-	 *
-	 * @param passphrase - ASCII, since the official clients read nothing else alike; not empty
-	 * @param userId - the user's `_id`: printable ASCII, at most 128 characters
-	 * @returns the JSON text for `e2e.private_key`
-	 * @throws E2eeError (rejects) with code `ERR_E2EE_AMBIGUOUS_PASSPHRASE` or
-	 * `ERR_E2EE_INVALID_ARGUMENT`.
-	 *
-	 * Protocol: §7.3.
-	 */
-	lock(passphrase: string, userId: string): Promise<string>;
-	/**
-	 * Opens a wrapped room key, off the event loop.
-	 *
-	 * @param wrapped - an `E2EKey`, `E2ESuggestedKey` or `oldRoomKeys[].E2EKey`: the key id, then
-	 * 344 characters of base64
-	 * @throws E2eeError (rejects) with code `ERR_E2EE_DECRYPTION_FAILED` when it was wrapped for
-	 * somebody else or changed, `ERR_E2EE_MALFORMED_KEY` or `ERR_E2EE_UNSUPPORTED_ALGORITHM`.
-	 *
-	 * Protocol: §7.2.
-	 */
-	unwrapRoomKey(wrapped: string): Promise<RoomKey>;
-}
-/**
- * Makes a passphrase for an identity as Rocket.Chat's clients do: 12 of 2,048 English words,
- * joined by spaces; 132 bits of randomness.
- */
-export declare function generatePassphrase(): string;
-declare class Vault {
-	#private;
-	private constructor();
-}
-/** A record as a store keeps it. */
-export interface SealedRecord {
-	/** What the record is called; not secret. */
-	name: string;
-	/** How often it was written; 1 for a new one. */
-	version: number;
-	/** The record, sealed under its name and version. */
-	data: Uint8Array;
-}
-/** One change of a batch. */
-export interface RecordChange {
-	/** 1 to 1,000 characters; not `vault`, which is the store's own. */
-	name: string;
-	/** The version that the record must have; 0 where it must not exist. */
-	expected: number;
-	/**
-	 * The record, sealed under its name and the version `expected + 1`, which it gets; `null` removes
-	 * it.
-	 */
-	data: Uint8Array | null;
-}
-/** A claim to make or to lengthen together with a commit. */
-export interface Claim {
-	/** 1 to 1,000 characters; not secret. */
-	id: string;
-	/** Milliseconds, at least 1. */
-	ttl: number;
-}
-/**
- * Keeps sealed records. The store's backend sees their names, versions and lengths, and no more.
- *
- * Every call of a closed store but `close` rejects with `ERR_E2EE_CLOSED`.
- */
-export interface RecordStore {
-	/**
-	 * Seals and opens the records.
-	 *
-	 * @internal
-	 */
-	readonly vault: Vault;
-	/**
-	 * The records whose names begin with `prefix`, all of one moment, in the order of their names'
-	 * UTF-8 bytes.
-	 *
-	 * @throws E2eeError (rejects) with one of the codes for stores.
-	 */
-	load(prefix: string): Promise<SealedRecord[]>;
-	/**
-	 * Writes all changes or none. When the promise resolves, they outlive the process and, in stores
-	 * that outlive it at all, loss of power.
-	 *
-	 * @param claims - made together with the changes, or lengthened where somebody holds them already,
-	 * whoever it is; they outlive what the changes outlive
-	 * @throws E2eeError (rejects) with code `ERR_E2EE_STORE_CONFLICT` when a record has another
-	 * version than expected, `ERR_E2EE_STORE_MISMATCH` when `data` was not sealed by this store's
-	 * vault for its place, `ERR_E2EE_INVALID_ARGUMENT`, or another of the codes for stores.
-	 */
-	commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
-	/**
-	 * Claims `id` for `ttl` milliseconds, among all processes that share the store. The claim outlives
-	 * this process; with a loss of power it may go, for all of them.
-	 *
-	 * @param id - 1 to 1,000 characters; not secret
-	 * @param ttl - at least 1
-	 * @returns whether nobody held it
-	 * @throws E2eeError (rejects) as {@link RecordStore.load}, or `ERR_E2EE_INVALID_ARGUMENT`.
-	 */
-	claim(id: string, ttl: number): Promise<boolean>;
-	/** Lets go of files and connections. May be called again. */
-	close(): Promise<void>;
-}
-/** A key management service, which keeps the key that wraps a store's data key. */
-export interface KeyManagement {
-	/**
-	 * Wraps the store's data key.
-	 *
-	 * @param key - 32 bytes, which are wiped when the promise settles
-	 * @returns 1 to 65,536 bytes, to be stored
-	 */
-	wrap(key: Uint8Array): Promise<Uint8Array>;
-	/** Unwraps what {@link KeyManagement.wrap} returned. */
-	unwrap(wrapped: Uint8Array): Promise<Uint8Array>;
-}
-/**
- * What opens a store: a secret string, which is stretched by PBKDF2-HMAC-SHA256 with 600,000
- * iterations; 32 random bytes; or a key management service, whose own errors pass unchanged.
- */
-export type StoreSecret = string | Uint8Array | KeyManagement;
-/**
- * Keeps records in this process, and forgets them with it: for tests, and for replicas that
- * rebuild everything from the server when they start.
- */
-export declare class MemoryStore implements RecordStore {
-	#private;
-	/** @internal */
-	readonly vault: Vault;
-	private constructor();
-	/** Makes an empty store, with a data key of its own. */
-	static open(): Promise<MemoryStore>;
-	load(prefix: string): Promise<SealedRecord[]>;
-	commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
-	claim(id: string, ttl: number): Promise<boolean>;
-	close(): Promise<void>;
-}
 type OtrState = "NOT_STARTED" | "REQUESTED" | "ESTABLISHING" | "ESTABLISHED" | "DECLINED" | "TIMEOUT" | "ERROR";
 interface OtrMessage {
 	roomId: string;
@@ -615,6 +368,98 @@ export interface RoomEncryption {
 	 */
 	withoutKnownKeyPair: string[];
 }
+declare class Vault {
+	#private;
+	private constructor();
+}
+/** A record as a store keeps it. */
+export interface SealedRecord {
+	/** What the record is called; not secret. */
+	name: string;
+	/** How often it was written; 1 for a new one. */
+	version: number;
+	/** The record, sealed under its name and version. */
+	data: Uint8Array;
+}
+/** One change of a batch. */
+export interface RecordChange {
+	/** 1 to 1,000 characters; not `vault`, which is the store's own. */
+	name: string;
+	/** The version that the record must have; 0 where it must not exist. */
+	expected: number;
+	/**
+	 * The record, sealed under its name and the version `expected + 1`, which it gets; `null` removes
+	 * it.
+	 */
+	data: Uint8Array | null;
+}
+/** A claim to make or to lengthen together with a commit. */
+export interface Claim {
+	/** 1 to 1,000 characters; not secret. */
+	id: string;
+	/** Milliseconds, at least 1. */
+	ttl: number;
+}
+/**
+ * Keeps sealed records. The store's backend sees their names, versions and lengths, and no more.
+ *
+ * Every call of a closed store but `close` rejects with `ERR_E2EE_CLOSED`.
+ */
+export interface RecordStore {
+	/**
+	 * Seals and opens the records.
+	 *
+	 * @internal
+	 */
+	readonly vault: Vault;
+	/**
+	 * The records whose names begin with `prefix`, all of one moment, in the order of their names'
+	 * UTF-8 bytes.
+	 *
+	 * @throws E2eeError (rejects) with one of the codes for stores.
+	 */
+	load(prefix: string): Promise<SealedRecord[]>;
+	/**
+	 * Writes all changes or none. When the promise resolves, they outlive the process and, in stores
+	 * that outlive it at all, loss of power.
+	 *
+	 * @param claims - made together with the changes, or lengthened where somebody holds them already,
+	 * whoever it is; they outlive what the changes outlive
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_STORE_CONFLICT` when a record has another
+	 * version than expected, `ERR_E2EE_STORE_MISMATCH` when `data` was not sealed by this store's
+	 * vault for its place, `ERR_E2EE_INVALID_ARGUMENT`, or another of the codes for stores.
+	 */
+	commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
+	/**
+	 * Claims `id` for `ttl` milliseconds, among all processes that share the store. The claim outlives
+	 * this process; with a loss of power it may go, for all of them.
+	 *
+	 * @param id - 1 to 1,000 characters; not secret
+	 * @param ttl - at least 1
+	 * @returns whether nobody held it
+	 * @throws E2eeError (rejects) as {@link RecordStore.load}, or `ERR_E2EE_INVALID_ARGUMENT`.
+	 */
+	claim(id: string, ttl: number): Promise<boolean>;
+	/** Lets go of files and connections. May be called again. */
+	close(): Promise<void>;
+}
+/** A key management service, which keeps the key that wraps a store's data key. */
+export interface KeyManagement {
+	/**
+	 * Wraps the store's data key.
+	 *
+	 * @param key - 32 bytes, which are wiped when the promise settles
+	 * @returns 1 to 65,536 bytes, to be stored
+	 */
+	wrap(key: Uint8Array): Promise<Uint8Array>;
+	/** Unwraps what {@link KeyManagement.wrap} returned. */
+	unwrap(wrapped: Uint8Array): Promise<Uint8Array>;
+}
+/**
+ * What opens a store: a secret string, which is stretched by PBKDF2-HMAC-SHA256 with 600,000
+ * iterations; 32 random bytes; or a key management service, whose own errors pass unchanged.
+ */
+export type StoreSecret = string | Uint8Array | KeyManagement;
 /** One call of a server's REST API. */
 export interface WorkspaceRequest {
 	readonly method: "GET" | "POST";
@@ -832,6 +677,17 @@ export interface DecryptedMessage {
 	/** The message as the server has it, with the decrypted content laid over. */
 	document: MessageContent & Record<string, unknown>;
 }
+/** What of a message document says that it is encrypted, and what it says. */
+export interface EncryptedMessage {
+	t: "e2e";
+	e2e: "pending";
+	content: EncryptedContent;
+	e2eMentions: {
+		e2eUserMentions: string[];
+		e2eChannelMentions: string[];
+	};
+	tmid?: string;
+}
 /** A room key that is held. */
 export interface RoomKeyInfo {
 	keyId: string;
@@ -968,7 +824,10 @@ export declare class Participant extends EventEmitter {
 	start(): Promise<void>;
 	/** One full round by hand: keys, rooms, suggestions, waiting members, outbox, messages. */
 	sync(): Promise<void>;
-	/** Ends everything: timers, connections, the store. What was sent and not yet answered, waits. */
+	/**
+	 * Ends everything: off-the-record sessions, timers, connections, the store. What was sent and not
+	 * yet answered, waits.
+	 */
 	close(): Promise<void>;
 	/** Sends a message; resolves when the server has it. */
 	sendEncryptedMessage(roomId: string, message: string | OutgoingMessage): Promise<SentMessage>;
@@ -985,6 +844,26 @@ export declare class Participant extends EventEmitter {
 	downloadFile(message: DecryptedMessage, index?: number): Promise<Readable>;
 	/** Decrypts a message of an authorised room, as REST, DDP or the database has it. */
 	decryptMessage(message: object): Promise<DecryptedMessage>;
+	/**
+	 * Takes a message that the application was brought, by a webhook or by a hook of an app, as if
+	 * the workspace had told of it: where it is encrypted, in an authorised room and somebody else's,
+	 * the event `message` tells it, once among all that share the store; or `undecryptable`.
+	 *
+	 * @param message - as REST, DDP or the database has it
+	 * @param roomKeyId - the room's `e2eKeyId`, where the application was told: where it is another
+	 * than the one known, the room is read anew
+	 * @returns when it was told, or is known not to be told here
+	 * @throws E2eeError (rejects) with a code of the store or the workspace.
+	 */
+	receiveMessage(message: object, roomKeyId?: string): Promise<void>;
+	/**
+	 * Encrypts a message for a way to the room of the application's own. It passes by the outbox:
+	 * without a usable key it rejects with `ERR_E2EE_NO_ROOM_KEY`.
+	 *
+	 * @returns members of a message document: `t`, `e2e`, `content`, `e2eMentions`, and `tmid` in a
+	 * thread
+	 */
+	encryptMessage(roomId: string, message: string | OutgoingMessage): Promise<EncryptedMessage>;
 	/** Decrypts many; one that cannot be read does not keep the others from being read. */
 	decryptMessages(messages: Iterable<object>): Promise<(DecryptedMessage | E2eeError)[]>;
 	/**
@@ -1096,6 +975,12 @@ export declare class Participant extends EventEmitter {
 	};
 	/** The messages that arrive from now on, until the participant is closed. */
 	[Symbol.asyncIterator](): AsyncGenerator<DecryptedMessage>;
+	/**
+	 * Resolves when nothing is under way but waiting: what a round has set going goes on after it.
+	 *
+	 * @internal
+	 */
+	settled(): Promise<void>;
 }
 interface ParticipantStatus {
 	userId: string;
@@ -1164,6 +1049,437 @@ export interface TrustedKey {
 	verified: boolean;
 	/** A fingerprint that was seen since and is not trusted. */
 	changed?: string;
+}
+interface PersistenceRead {
+	readByAssociation(association: object): Promise<object[]>;
+}
+interface Persistence {
+	createWithAssociations(data: object, associations: object[]): Promise<string>;
+	updateByAssociations(associations: object[], data: object, upsert?: boolean): Promise<string>;
+	removeByAssociation(association: object): Promise<object[]>;
+}
+interface HttpResponse {
+	statusCode: number;
+	headers?: {
+		[name: string]: string;
+	};
+	content?: string;
+}
+interface Http {
+	get(url: string, options?: object): Promise<HttpResponse>;
+	post(url: string, options?: object): Promise<HttpResponse>;
+}
+interface Read {
+	getPersistenceReader(): PersistenceRead;
+	getEnvironmentReader(): {
+		getSettings(): {
+			getValueById(id: string): Promise<unknown>;
+		};
+	};
+	getUserReader(): {
+		getAppUser(appId?: string): Promise<{
+			id: string;
+		} | undefined>;
+	};
+}
+interface Modify {
+	getCreator(): {
+		startMessage(data?: never): object;
+		finish(builder: never): Promise<string>;
+	};
+}
+/**
+ * What the Apps-Engine's messages carry of Rocket.Chat's encryption: members that its converters
+ * do not name, in the bucket for those (protocol §8.1).
+ */
+export interface EncryptedMessageFields {
+	_unmappedProperties_?: {
+		t?: "e2e";
+		e2e?: "pending" | "done";
+		content?: EncryptedContent;
+		e2eMentions?: {
+			e2eUserMentions?: string[];
+			e2eChannelMentions?: string[];
+		};
+		[member: string]: unknown;
+	};
+}
+/** What the Apps-Engine's rooms carry of it. */
+export interface EncryptedRoomFields {
+	_unmappedProperties_?: {
+		encrypted?: boolean;
+		/** The id of the room's key. */
+		e2eKeyId?: string;
+		[member: string]: unknown;
+	};
+}
+/** `IMessage` or `IMessageRaw` with the members of encryption: `EncryptedAppMessage<IMessage>`. */
+export type EncryptedAppMessage<Message extends object> = Message & EncryptedMessageFields;
+/** `IRoom` with the members of encryption: `EncryptedAppRoom<IRoom>`. */
+export type EncryptedAppRoom<Room extends object> = Room & EncryptedRoomFields;
+interface AppMessage {
+	id?: string | undefined;
+	/** In an `IMessage`. */
+	room?: AppRoom;
+	/** In an `IMessageRaw`. */
+	roomId?: string;
+	sender?: {
+		id?: string;
+		_id?: string;
+		username?: string | undefined;
+	};
+	threadId?: string | undefined;
+	createdAt?: unknown;
+	editedAt?: unknown;
+	attachments?: object[] | undefined;
+}
+interface AppRoom {
+	id: string;
+}
+/** What the Apps-Engine gives to a hook, a command, or a job of the scheduler. */
+export interface AppAccessors {
+	read: Read;
+	http: Http;
+	persistence: Persistence;
+	/** Needed to answer. */
+	modify: Modify;
+}
+/** A message that an app received. */
+export interface ReceivedMessage extends DecryptedMessage {
+	/** What it says. */
+	text: string;
+	/**
+	 * Answers, encrypted, in its room and thread. As the bot account, an answer that cannot be sent in
+	 * a few seconds waits, sealed, for up to ten minutes; {@link AppParticipant.sync} sends it.
+	 */
+	reply(message: string | OutgoingMessage): Promise<void>;
+}
+/** What this version of the library can do for an app. */
+export interface Capabilities {
+	/** Counts changes to the members of {@link EncryptedMessageFields} and {@link EncryptedRoomFields}. */
+	readonly fields: number;
+	/** Counts changes to what the app's settings are called. */
+	readonly settings: number;
+	readonly features: readonly ("receive" | "sync" | "replyAsAccount" | "replyAsApp" | "history")[];
+}
+/** For apps that carry the library with them, or work with several versions of it. */
+export declare const capabilities: Capabilities;
+/**
+ * An app's part in encrypted rooms, by the bot account that its settings name: what its hooks and
+ * its scheduler call.
+ *
+ * Keep one for as long as the app's class lives. What it needs is kept in the app's persistence and
+ * read from there when the process, or the server, is another one.
+ */
+export declare class AppParticipant {
+	#private;
+	/** @param appId - `this.getID()` of the app */
+	constructor(appId: string);
+	/**
+	 * Call it in `executePostSystemMessageSent` and, for servers before 7.x, in
+	 * `executePostMessageSent`: it does not matter which of them a message comes by.
+	 *
+	 * @returns the message; `undefined` for what is not encrypted, in no authorised room, the app's
+	 * or its account's own, handled already (by whatever instance), or still without a key:
+	 * {@link AppParticipant.sync} returns it when that has come
+	 * @throws E2eeError (rejects) with the code of what is wrong with the message, the settings, the
+	 * store or the server.
+	 */
+	receive(message: AppMessage, accessors: AppAccessors): Promise<ReceivedMessage | undefined>;
+	/**
+	 * One round of key upkeep, for a job of the scheduler, every minute or so: new keys, members who
+	 * wait for one, messages that wait to be sent. What is not done in 20 seconds goes on in the next.
+	 *
+	 * @returns messages that no hook has handled: their key came late, or the app was not running
+	 */
+	sync(accessors: AppAccessors): Promise<ReceivedMessage[]>;
+	/**
+	 * Says something in a room as the bot account. Without a key it waits, sealed, for up to a week;
+	 * {@link AppParticipant.sync} sends it.
+	 */
+	send(roomId: string, message: string | OutgoingMessage, accessors: AppAccessors): Promise<void>;
+	/**
+	 * Says something once in every room that the app may read: that it is there, and why. Rooms that it
+	 * does not come to in a few seconds have their turn in the next call.
+	 */
+	greet(text: string, accessors: AppAccessors): Promise<void>;
+	/** Decrypts messages that were handled before: `IMessage`s, or `IMessageRaw`s of a room reader. */
+	history(messages: readonly AppMessage[], accessors: AppAccessors): Promise<DecryptedMessage[]>;
+	/** The participant itself, for whatever is not above. */
+	participant(accessors: AppAccessors): Promise<Participant>;
+	/**
+	 * Forgets what the app has kept, and begins anew from what the server has. Needed when the
+	 * passphrase was changed, since it seals the app's store.
+	 */
+	reset({ read, persistence }: AppAccessors): Promise<void>;
+}
+/** How {@link PersistenceStore.open} opens a store. */
+export interface PersistenceStoreOptions {
+	/** `IRead` or `IPersistenceRead`. */
+	read: PersistenceRead | Pick<Read, "getPersistenceReader">;
+	/** `IPersistence`. */
+	persistence: Persistence;
+	/** Names the store within the app's persistence: the app's id, and more where it has several. */
+	appId: string;
+	/** What wraps the data key. */
+	secret: StoreSecret;
+}
+/**
+ * Keeps records in an Apps-Engine app's own persistence, for any number of server instances.
+ *
+ * The persistence has neither transactions nor a conditional write. So each write announces itself
+ * in a document of its own, looks who else does, waits for its turn, and then turns that document
+ * into the record by one update: `docs/store-format.md` says what that guarantees, and what not.
+ */
+export declare class PersistenceStore implements RecordStore {
+	#private;
+	/** @internal */
+	readonly vault: Vault;
+	private constructor();
+	/**
+	 * Opens the app's store, or makes one where there is none. Instances that do so at once end with
+	 * one store.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_WRONG_STORE_SECRET`, `ERR_E2EE_STORE_CORRUPT`,
+	 * `ERR_E2EE_STORE_TOO_NEW`, `ERR_E2EE_STORE_LOCKED`, `ERR_E2EE_STORE_IO` or
+	 * `ERR_E2EE_INVALID_ARGUMENT`; the store is then as it was.
+	 */
+	static open(options: PersistenceStoreOptions): Promise<PersistenceStore>;
+	/**
+	 * Removes everything that stores of this name have kept. Their keys are lost, except for what the
+	 * Rocket.Chat server has itself.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_STORE_IO` or `ERR_E2EE_INVALID_ARGUMENT`.
+	 */
+	static erase(options: Omit<PersistenceStoreOptions, "secret">): Promise<void>;
+	/**
+	 * Goes on with other accessors: those of the call under way. What the Apps-Engine gives to one
+	 * call need not work in the next.
+	 *
+	 * @internal
+	 */
+	use(options: Pick<PersistenceStoreOptions, "read" | "persistence">): void;
+	load(prefix: string): Promise<SealedRecord[]>;
+	commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
+	claim(id: string, ttl: number): Promise<boolean>;
+	close(): Promise<void>;
+}
+/** An `ISetting`. */
+export interface AppSetting {
+	id: string;
+	/** A `SettingType`; typed so that it fits that of every version. */
+	type: never;
+	packageValue: string;
+	required: boolean;
+	public: boolean;
+	multiline?: boolean;
+	values?: {
+		key: string;
+		i18nLabel: string;
+	}[];
+	section: string;
+	i18nLabel: string;
+	i18nDescription: string;
+}
+/**
+ * The settings that an {@link AppParticipant} reads, for `configuration.settings.provideSetting`.
+ *
+ * Their labels are keys of translations, `e2ee_url` and `e2ee_url_description` for the first: take
+ * the texts from `i18n/` of the example app into the app's own.
+ */
+export declare function e2eeSettings(): AppSetting[];
+/** For {@link AppsEngineWorkspace}. */
+export interface AppsEngineWorkspaceOptions {
+	/** `IHttp`. */
+	readonly http: Http;
+	/** Where the server is, as it sees itself: `http://localhost:3000`, or its public address. */
+	readonly url: string;
+	readonly userId: string;
+	/** A personal access token of the bot account. */
+	readonly authToken: string;
+	/** Milliseconds for all attempts of a request: 12,000, far below the Apps-Engine's 30 seconds. */
+	readonly deadline?: number;
+	/** Milliseconds for one attempt: 6,000. */
+	readonly attemptTimeout?: number;
+}
+/**
+ * The server that an app runs in, reached through `IHttp` with a bot account's token.
+ *
+ * It is as patient as {@link RestWorkspace} with rate limits, failures and timeouts, within shorter
+ * deadlines. Files cannot be uploaded, since `IHttp` carries text. `IHttp` follows redirects by
+ * itself and takes the token along, so the url has to be the address that answers.
+ */
+export declare class AppsEngineWorkspace implements Workspace {
+	#private;
+	readonly userId: string;
+	constructor(options: AppsEngineWorkspaceOptions);
+	/**
+	 * Goes on with the accessor of the call under way.
+	 *
+	 * @internal
+	 */
+	use(http: Http): void;
+	/** See {@link Workspace.request}. */
+	request(request: WorkspaceRequest): Promise<WorkspaceResponse>;
+	/** See {@link Workspace.download}. */
+	download(path: string): Promise<Readable>;
+	/** See {@link Workspace.close}. */
+	close(): Promise<void>;
+}
+/** The `alg` of a room key's JWK. */
+export type RoomKeyAlgorithm = "A256GCM" | "A128CBC";
+/**
+ * The key of one room. Whoever holds it reads and writes everything encrypted under it.
+ *
+ * Encrypting and decrypting one message is synchronous, since going to another thread would take
+ * longer than the work.
+ */
+export declare class RoomKey {
+	#private;
+	/** Names the key: a UUID since server 7.13, 12 characters before. */
+	readonly keyId: string;
+	/** The cipher: AES-256-GCM since server 7.13, AES-128-CBC before. */
+	readonly algorithm: RoomKeyAlgorithm;
+	private constructor();
+	/** Makes a key as Rocket.Chat's clients do since 7.13: AES-256-GCM, a random UUID for its id. */
+	static generate(): RoomKey;
+	/**
+	 * Reads a key.
+	 *
+	 * @param jwk - JSON text of the JWK: `kty` is `oct`, `alg` is `A256GCM` or `A128CBC`; the order
+	 * of members does not matter
+	 * @param keyId - 12 or 36 printable ASCII characters; 12 for `A128CBC`
+	 * @throws E2eeError with code `ERR_E2EE_MALFORMED_KEY` or `ERR_E2EE_UNSUPPORTED_ALGORITHM`.
+	 *
+	 * Protocol: §7.2, §7.5.
+	 */
+	static fromJwk(jwk: string, keyId: string): RoomKey;
+	/**
+	 * Wraps the key for a member, with RSA-OAEP and SHA-256.
+	 *
+	 * @param publicKey - JSON text of the member's public JWK: RSA, 2048 bits, exponent 65537
+	 * @returns the key id, then 344 characters of base64: an `E2EKey` or `E2ESuggestedKey`
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_MALFORMED_KEY` or
+	 * `ERR_E2EE_UNSUPPORTED_ALGORITHM`.
+	 *
+	 * Protocol: §7.2.
+	 */
+	wrapFor(publicKey: string): Promise<string>;
+	/**
+	 * Encrypts a message: `rc.v2.aes-sha2` under an AES-256-GCM key, `rc.v1.aes-sha2` under an
+	 * AES-128-CBC one, as every client of that key's time reads.
+	 *
+	 * @param content - only `msg`, `attachments`, `files` and `file` are taken. Dates, bytes
+	 * (`Uint8Array`, `ArrayBuffer`), NaN and the infinities may stand anywhere in the latter three.
+	 * A lone surrogate becomes U+FFFD.
+	 * @throws E2eeError with code `ERR_E2EE_INVALID_ARGUMENT`.
+	 *
+	 * Protocol: §6, §7.4.
+	 */
+	encrypt(content: MessageContent): EncryptedContent;
+	/**
+	 * Decrypts a message of any form that room keys open.
+	 *
+	 * @param content - what {@link encryptedContentOf} found, or the v1 text that old messages have
+	 * in `msg`, or the JSON text of content. Its key id is not compared with this key's.
+	 * @throws E2eeError with code `ERR_E2EE_DECRYPTION_FAILED` (this key does not fit, or somebody
+	 * changed the message), `ERR_E2EE_MALFORMED_ENVELOPE` or `ERR_E2EE_UNSUPPORTED_ALGORITHM`.
+	 *
+	 * Protocol: §6, §7.4.
+	 */
+	decrypt(content: EncryptedContent | string): MessageContent;
+	/**
+	 * Decrypts many messages off the event loop.
+	 *
+	 * @returns for each of `contents`, in order, what it says or why it could not be read. One bad
+	 * message does not keep the others from being read.
+	 */
+	decryptMany(contents: readonly (EncryptedContent | string)[]): Promise<(MessageContent | E2eeError)[]>;
+}
+/**
+ * A user's RSA key pair: RSA-OAEP, 2048 bits, SHA-256. The private half leaves this object only
+ * in the envelope that {@link Identity.lock} makes.
+ *
+ * Protocol: §7.1, §7.3.
+ */
+export declare class Identity {
+	#private;
+	/** JSON text of the public JWK, as Rocket.Chat stores it in `e2e.public_key`. */
+	readonly publicKey: string;
+	/**
+	 * SHA-256 over the public key's SubjectPublicKeyInfo, in hexadecimal, in 16 groups of four, for
+	 * people to compare.
+	 */
+	readonly fingerprint: string;
+	private constructor();
+	/** Makes a key pair, off the event loop; about 50 ms, more when the primes are slow to come. */
+	static generate(): Promise<Identity>;
+	/**
+	 * Opens a stored private key, off the event loop. Both forms are read, v1 and v2, of web and of
+	 * mobile clients, which turn a passphrase outside ASCII into different bytes.
+	 *
+	 * @param storedPrivateKey - `e2e.private_key` of the user, a JSON text
+	 * @param passphrase - the user's E2EE password
+	 * @param userId - the user's `_id`, the salt of form v1
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_WRONG_PASSPHRASE`,
+	 * `ERR_E2EE_MALFORMED_ENVELOPE`, `ERR_E2EE_ITERATIONS_OUT_OF_RANGE`, or
+	 * `ERR_E2EE_MALFORMED_KEY` when what was sealed is not a private key.
+	 *
+	 * Protocol: §7.3.
+	 */
+	static unlock(storedPrivateKey: string, passphrase: string, userId: string): Promise<Identity>;
+	/**
+	 * Reads a private JWK.
+	 *
+	 * @param jwk - JSON text with `n`, `e`, `d`, `p` and `q`, which must fit each other
+	 * @throws E2eeError with code `ERR_E2EE_MALFORMED_KEY` or `ERR_E2EE_UNSUPPORTED_ALGORITHM`.
+	 */
+	static fromPrivateJwk(jwk: string): Identity;
+	/**
+	 * Seals the private key as the web client does, off the event loop: AES-256-GCM with a key
+	 * stretched by PBKDF2-HMAC-SHA256, 100,000 iterations, salt `v2:<userId>:<uuid>`.
+	 *
+	 * @param passphrase - ASCII, since the official clients read nothing else alike; not empty
+	 * @param userId - the user's `_id`: printable ASCII, at most 128 characters
+	 * @returns the JSON text for `e2e.private_key`
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_AMBIGUOUS_PASSPHRASE` or
+	 * `ERR_E2EE_INVALID_ARGUMENT`.
+	 *
+	 * Protocol: §7.3.
+	 */
+	lock(passphrase: string, userId: string): Promise<string>;
+	/**
+	 * Opens a wrapped room key, off the event loop.
+	 *
+	 * @param wrapped - an `E2EKey`, `E2ESuggestedKey` or `oldRoomKeys[].E2EKey`: the key id, then
+	 * 344 characters of base64
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_DECRYPTION_FAILED` when it was wrapped for
+	 * somebody else or changed, `ERR_E2EE_MALFORMED_KEY` or `ERR_E2EE_UNSUPPORTED_ALGORITHM`.
+	 *
+	 * Protocol: §7.2.
+	 */
+	unwrapRoomKey(wrapped: string): Promise<RoomKey>;
+}
+/**
+ * Makes a passphrase for an identity as Rocket.Chat's clients do: 12 of 2,048 English words,
+ * joined by spaces; 132 bits of randomness.
+ */
+export declare function generatePassphrase(): string;
+/**
+ * Keeps records in this process, and forgets them with it: for tests, and for replicas that
+ * rebuild everything from the server when they start.
+ */
+export declare class MemoryStore implements RecordStore {
+	#private;
+	/** @internal */
+	readonly vault: Vault;
+	private constructor();
+	/** Makes an empty store, with a data key of its own. */
+	static open(): Promise<MemoryStore>;
+	load(prefix: string): Promise<SealedRecord[]>;
+	commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
+	claim(id: string, ttl: number): Promise<boolean>;
+	close(): Promise<void>;
 }
 
 export {};
