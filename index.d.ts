@@ -1,6 +1,181 @@
 import { EventEmitter } from 'events';
 import { Readable, Transform } from 'stream';
 
+declare class Vault {
+	#private;
+	private constructor();
+}
+/** A record as a store keeps it. */
+export interface SealedRecord {
+	/** What the record is called; not secret. */
+	name: string;
+	/** How often it was written; 1 for a new one. */
+	version: number;
+	/** The record, sealed under its name and version. */
+	data: Uint8Array;
+}
+/** One change of a batch. */
+export interface RecordChange {
+	/** 1 to 1,000 characters; not `vault`, which is the store's own. */
+	name: string;
+	/** The version that the record must have; 0 where it must not exist. */
+	expected: number;
+	/**
+	 * The record, sealed under its name and the version `expected + 1`, which it gets; `null` removes
+	 * it.
+	 */
+	data: Uint8Array | null;
+}
+/** A claim to make or to lengthen together with a commit. */
+export interface Claim {
+	/** 1 to 1,000 characters; not secret. */
+	id: string;
+	/** Milliseconds, at least 1. */
+	ttl: number;
+}
+/**
+ * Keeps sealed records. The store's backend sees their names, versions and lengths, and no more.
+ *
+ * Every call of a closed store but `close` rejects with `ERR_E2EE_CLOSED`.
+ */
+export interface RecordStore {
+	/**
+	 * Seals and opens the records.
+	 *
+	 * @internal
+	 */
+	readonly vault: Vault;
+	/**
+	 * The records whose names begin with `prefix`, all of one moment, in the order of their names'
+	 * UTF-8 bytes.
+	 *
+	 * @throws E2eeError (rejects) with one of the codes for stores.
+	 */
+	load(prefix: string): Promise<SealedRecord[]>;
+	/**
+	 * Writes all changes or none. When the promise resolves, they outlive the process and, in stores
+	 * that outlive it at all, loss of power.
+	 *
+	 * @param claims - made together with the changes, or lengthened where somebody holds them already,
+	 * whoever it is; they outlive what the changes outlive
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_STORE_CONFLICT` when a record has another
+	 * version than expected, `ERR_E2EE_STORE_MISMATCH` when `data` was not sealed by this store's
+	 * vault for its place, `ERR_E2EE_INVALID_ARGUMENT`, or another of the codes for stores.
+	 */
+	commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
+	/**
+	 * Claims `id` for `ttl` milliseconds, among all processes that share the store. The claim outlives
+	 * this process; with a loss of power it may go, for all of them.
+	 *
+	 * @param id - 1 to 1,000 characters; not secret
+	 * @param ttl - at least 1
+	 * @returns whether nobody held it
+	 * @throws E2eeError (rejects) as {@link RecordStore.load}, or `ERR_E2EE_INVALID_ARGUMENT`.
+	 */
+	claim(id: string, ttl: number): Promise<boolean>;
+	/** Lets go of files and connections. May be called again. */
+	close(): Promise<void>;
+}
+/** A key management service, which keeps the key that wraps a store's data key. */
+export interface KeyManagement {
+	/**
+	 * Wraps the store's data key.
+	 *
+	 * @param key - 32 bytes, which are wiped when the promise settles
+	 * @returns 1 to 65,536 bytes, to be stored
+	 */
+	wrap(key: Uint8Array): Promise<Uint8Array>;
+	/** Unwraps what {@link KeyManagement.wrap} returned. */
+	unwrap(wrapped: Uint8Array): Promise<Uint8Array>;
+}
+/**
+ * What opens a store: a secret string, which is stretched by PBKDF2-HMAC-SHA256 with 600,000
+ * iterations; 32 random bytes; or a key management service, whose own errors pass unchanged.
+ */
+export type StoreSecret = string | Uint8Array | KeyManagement;
+interface PersistenceRead {
+	readByAssociation(association: object): Promise<object[]>;
+}
+interface Persistence {
+	createWithAssociations(data: object, associations: object[]): Promise<string>;
+	updateByAssociations(associations: object[], data: object, upsert?: boolean): Promise<string>;
+	removeByAssociation(association: object): Promise<object[]>;
+}
+interface HttpResponse {
+	statusCode: number;
+	headers?: {
+		[name: string]: string;
+	};
+	content?: string;
+}
+interface Http {
+	get(url: string, options?: object): Promise<HttpResponse>;
+	post(url: string, options?: object): Promise<HttpResponse>;
+}
+interface Read {
+	getPersistenceReader(): PersistenceRead;
+	getEnvironmentReader(): {
+		getSettings(): {
+			getValueById(id: string): Promise<unknown>;
+		};
+	};
+	getUserReader(): {
+		getAppUser(appId?: string): Promise<{
+			id: string;
+		} | undefined>;
+	};
+}
+/** How {@link PersistenceStore.open} opens a store. */
+export interface PersistenceStoreOptions {
+	/** `IRead` or `IPersistenceRead`. */
+	read: PersistenceRead | Pick<Read, "getPersistenceReader">;
+	/** `IPersistence`. */
+	persistence: Persistence;
+	/** Names the store within the app's persistence: the app's id, and more where it has several. */
+	appId: string;
+	/** What wraps the data key. */
+	secret: StoreSecret;
+}
+/**
+ * Keeps records in an Apps-Engine app's own persistence, for any number of server instances.
+ *
+ * The persistence has neither transactions nor a conditional write. So each write announces itself
+ * in a document of its own, looks who else does, waits for its turn, and then turns that document
+ * into the record by one update: `docs/store-format.md` says what that guarantees, and what not.
+ */
+export declare class PersistenceStore implements RecordStore {
+	#private;
+	/** @internal */
+	readonly vault: Vault;
+	private constructor();
+	/**
+	 * Opens the app's store, or makes one where there is none. Instances that do so at once end with
+	 * one store.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_WRONG_STORE_SECRET`, `ERR_E2EE_STORE_CORRUPT`,
+	 * `ERR_E2EE_STORE_TOO_NEW`, `ERR_E2EE_STORE_LOCKED`, `ERR_E2EE_STORE_IO` or
+	 * `ERR_E2EE_INVALID_ARGUMENT`; the store is then as it was.
+	 */
+	static open(options: PersistenceStoreOptions): Promise<PersistenceStore>;
+	/**
+	 * Removes everything that stores of this name have kept. Their keys are lost, except for what the
+	 * Rocket.Chat server has itself.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_STORE_IO` or `ERR_E2EE_INVALID_ARGUMENT`.
+	 */
+	static erase(options: Omit<PersistenceStoreOptions, "secret">): Promise<void>;
+	/**
+	 * Goes on with other accessors: those of the call under way. What the Apps-Engine gives to one
+	 * call need not work in the next.
+	 *
+	 * @internal
+	 */
+	use(options: Pick<PersistenceStoreOptions, "read" | "persistence">): void;
+	load(prefix: string): Promise<SealedRecord[]>;
+	commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
+	claim(id: string, ttl: number): Promise<boolean>;
+	close(): Promise<void>;
+}
 /**
  * What went wrong, in a form that stays the same from release to release.
  *
@@ -73,6 +248,178 @@ export declare class E2eeError extends Error {
 		status?: number | undefined;
 		errorType?: string | undefined;
 	});
+}
+/** One call of a server's REST API. */
+export interface WorkspaceRequest {
+	readonly method: "GET" | "POST";
+	/** Below `/api/v1/`, each segment percent-encoded: `e2e.fetchMyKeys`, `rooms.media/<rid>`. */
+	readonly path: string;
+	/** A list travels as `roomIds[]=a&roomIds[]=b`, as the official client sends it. */
+	readonly query?: Readonly<Record<string, string | readonly string[]>>;
+	/** Sent as JSON: a string is taken to be JSON text already. */
+	readonly body?: unknown;
+	/** Sent as `multipart/form-data`, in place of a body. */
+	readonly form?: WorkspaceForm;
+	/**
+	 * Milliseconds for all attempts together, waits included: 60,000, or 600,000 with a form. An
+	 * upload is not cut by it while its bytes move.
+	 */
+	readonly deadline?: number;
+	/**
+	 * The server must not act on this twice. It is then repeated only where the server has certainly
+	 * not acted (no connection, or refused by the rate limit); after anything else, the call rejects,
+	 * without a `status` or with one of 500 and more, and the caller has to find out what happened.
+	 */
+	readonly once?: boolean;
+	/** The second factor, for the few routes that demand one. */
+	readonly twoFactor?: {
+		readonly method: string;
+		readonly code: string;
+	};
+}
+/** A file to upload, and a text beside it. */
+export interface WorkspaceForm {
+	/**
+	 * Bytes; or a function that opens the file anew for each attempt; or something to be read once,
+	 * which leaves nothing to repeat after a failure.
+	 */
+	readonly file: Uint8Array | AsyncIterable<Uint8Array> | (() => AsyncIterable<Uint8Array>);
+	/** The number of bytes, where it is known. Without it the upload travels in chunks. */
+	readonly size?: number;
+	readonly fileName: string;
+	/** `application/octet-stream` when absent. */
+	readonly contentType?: string;
+	/** The field `content`. */
+	readonly content?: string;
+}
+/** A successful answer. */
+export interface WorkspaceResponse {
+	readonly status: number;
+	/** Parsed JSON, as the server sent it. */
+	readonly body: unknown;
+}
+/**
+ * What a realtime workspace tells. Documents are passed on as they came, dates as `{$date: ms}`;
+ * events can come twice, late, or not at all.
+ */
+export type WorkspaceEvent = 
+/** A message was sent, edited or otherwise updated, in any room of the account. */
+{
+	readonly type: "message";
+	readonly message: object;
+}
+/** The account's subscription to a room; `action`: `inserted`, `updated`, `removed`. */
+ | {
+	readonly type: "subscription";
+	readonly action: string;
+	readonly subscription: object;
+}
+/** A room of the account; `action`: `inserted`, `updated`, `removed`, `changed`. */
+ | {
+	readonly type: "room";
+	readonly action: string;
+	readonly room: object;
+}
+/** Somebody asks for the key of a room. Anyone can send this: treat it as a hint. */
+ | {
+	readonly type: "keyRequest";
+	readonly roomId: string;
+	readonly keyId?: string;
+}
+/**
+ * A control event of off-the-record sessions; `event`: `handshake`, `acknowledge`, `deny`, `end`.
+ * Anyone can send this, in anybody's name.
+ */
+ | {
+	readonly type: "otr";
+	readonly event: string;
+	readonly data: object;
+} | {
+	readonly type: "messageDeleted";
+	readonly roomId: string;
+	readonly messageId: string;
+}
+/**
+ * All streams are live. What happened before, since the last `disconnected`, was not told and has
+ * to be fetched.
+ */
+ | {
+	readonly type: "connected";
+}
+/**
+ * The streams stand still. With an `error`, for good: the server no longer accepts the account's
+ * token or password. Otherwise the workspace is connecting again.
+ */
+ | {
+	readonly type: "disconnected";
+	readonly reason: string;
+	readonly error?: E2eeError;
+};
+/**
+ * The way to a Rocket.Chat server, with an account. It carries requests and events, and decides
+ * nothing about keys.
+ *
+ * Every method rejects with an `E2eeError`: `ERR_E2EE_WORKSPACE`, `ERR_E2EE_RATE_LIMITED`,
+ * `ERR_E2EE_CLOSED` or `ERR_E2EE_INVALID_ARGUMENT`.
+ */
+export interface Workspace {
+	/** The account's id; with a password, known once {@link Workspace.login} or a request is done. */
+	readonly userId: string;
+	/** Logs in where that takes a password; every other method does so by itself. */
+	login?(): Promise<void>;
+	/** Resolves with a success only, after as many attempts as fit into the deadline. */
+	request(request: WorkspaceRequest): Promise<WorkspaceResponse>;
+	/**
+	 * Opens an uploaded file by its path, `/file-upload/<id>/<name>`, or by its address on this
+	 * server. The stream fails with an `E2eeError` when it is cut.
+	 */
+	download(path: string): Promise<Readable>;
+	/** Only realtime workspaces: resolves once the streams are live. The listener must not throw. */
+	subscribe?(listener: (event: WorkspaceEvent) => void): Promise<void>;
+	/** Only realtime workspaces: `keyRequest` and `messageDeleted` events of one room. */
+	watchRoom?(roomId: string): Promise<void>;
+	/** Only realtime workspaces: a DDP method, for what servers of 7.x have no REST route for. */
+	callMethod?(name: string, params: readonly unknown[]): Promise<unknown>;
+	/** Ends everything under way with `ERR_E2EE_CLOSED`, and every later call. */
+	close(): Promise<void>;
+}
+/** For {@link AppsEngineWorkspace}. */
+export interface AppsEngineWorkspaceOptions {
+	/** `IHttp`. */
+	readonly http: Http;
+	/** Where the server is, as it sees itself: `http://localhost:3000`, or its public address. */
+	readonly url: string;
+	readonly userId: string;
+	/** A personal access token of the bot account. */
+	readonly authToken: string;
+	/** Milliseconds for all attempts of a request: 12,000, far below the Apps-Engine's 30 seconds. */
+	readonly deadline?: number;
+	/** Milliseconds for one attempt: 6,000. */
+	readonly attemptTimeout?: number;
+}
+/**
+ * The server that an app runs in, reached through `IHttp` with a bot account's token.
+ *
+ * It is as patient as {@link RestWorkspace} with rate limits, failures and timeouts, within shorter
+ * deadlines. Files cannot be uploaded, since `IHttp` carries text. `IHttp` follows redirects by
+ * itself and takes the token along, so the url has to be the address that answers.
+ */
+export declare class AppsEngineWorkspace implements Workspace {
+	#private;
+	readonly userId: string;
+	constructor(options: AppsEngineWorkspaceOptions);
+	/**
+	 * Goes on with the accessor of the call under way.
+	 *
+	 * @internal
+	 */
+	use(http: Http): void;
+	/** See {@link Workspace.request}. */
+	request(request: WorkspaceRequest): Promise<WorkspaceResponse>;
+	/** See {@link Workspace.download}. */
+	download(path: string): Promise<Readable>;
+	/** See {@link Workspace.close}. */
+	close(): Promise<void>;
 }
 /** A file's key, as WebCrypto exports it. */
 export interface FileKey {
@@ -370,98 +717,6 @@ export declare class Identity {
  * joined by spaces; 132 bits of randomness.
  */
 export declare function generatePassphrase(): string;
-declare class Vault {
-	#private;
-	private constructor();
-}
-/** A record as a store keeps it. */
-export interface SealedRecord {
-	/** What the record is called; not secret. */
-	name: string;
-	/** How often it was written; 1 for a new one. */
-	version: number;
-	/** The record, sealed under its name and version. */
-	data: Uint8Array;
-}
-/** One change of a batch. */
-export interface RecordChange {
-	/** 1 to 1,000 characters; not `vault`, which is the store's own. */
-	name: string;
-	/** The version that the record must have; 0 where it must not exist. */
-	expected: number;
-	/**
-	 * The record, sealed under its name and the version `expected + 1`, which it gets; `null` removes
-	 * it.
-	 */
-	data: Uint8Array | null;
-}
-/** A claim to make or to lengthen together with a commit. */
-export interface Claim {
-	/** 1 to 1,000 characters; not secret. */
-	id: string;
-	/** Milliseconds, at least 1. */
-	ttl: number;
-}
-/**
- * Keeps sealed records. The store's backend sees their names, versions and lengths, and no more.
- *
- * Every call of a closed store but `close` rejects with `ERR_E2EE_CLOSED`.
- */
-export interface RecordStore {
-	/**
-	 * Seals and opens the records.
-	 *
-	 * @internal
-	 */
-	readonly vault: Vault;
-	/**
-	 * The records whose names begin with `prefix`, all of one moment, in the order of their names'
-	 * UTF-8 bytes.
-	 *
-	 * @throws E2eeError (rejects) with one of the codes for stores.
-	 */
-	load(prefix: string): Promise<SealedRecord[]>;
-	/**
-	 * Writes all changes or none. When the promise resolves, they outlive the process and, in stores
-	 * that outlive it at all, loss of power.
-	 *
-	 * @param claims - made together with the changes, or lengthened where somebody holds them already,
-	 * whoever it is; they outlive what the changes outlive
-	 * @throws E2eeError (rejects) with code `ERR_E2EE_STORE_CONFLICT` when a record has another
-	 * version than expected, `ERR_E2EE_STORE_MISMATCH` when `data` was not sealed by this store's
-	 * vault for its place, `ERR_E2EE_INVALID_ARGUMENT`, or another of the codes for stores.
-	 */
-	commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
-	/**
-	 * Claims `id` for `ttl` milliseconds, among all processes that share the store. The claim outlives
-	 * this process; with a loss of power it may go, for all of them.
-	 *
-	 * @param id - 1 to 1,000 characters; not secret
-	 * @param ttl - at least 1
-	 * @returns whether nobody held it
-	 * @throws E2eeError (rejects) as {@link RecordStore.load}, or `ERR_E2EE_INVALID_ARGUMENT`.
-	 */
-	claim(id: string, ttl: number): Promise<boolean>;
-	/** Lets go of files and connections. May be called again. */
-	close(): Promise<void>;
-}
-/** A key management service, which keeps the key that wraps a store's data key. */
-export interface KeyManagement {
-	/**
-	 * Wraps the store's data key.
-	 *
-	 * @param key - 32 bytes, which are wiped when the promise settles
-	 * @returns 1 to 65,536 bytes, to be stored
-	 */
-	wrap(key: Uint8Array): Promise<Uint8Array>;
-	/** Unwraps what {@link KeyManagement.wrap} returned. */
-	unwrap(wrapped: Uint8Array): Promise<Uint8Array>;
-}
-/**
- * What opens a store: a secret string, which is stretched by PBKDF2-HMAC-SHA256 with 600,000
- * iterations; 32 random bytes; or a key management service, whose own errors pass unchanged.
- */
-export type StoreSecret = string | Uint8Array | KeyManagement;
 /**
  * Keeps records in this process, and forgets them with it: for tests, and for replicas that
  * rebuild everything from the server when they start.
@@ -638,140 +893,6 @@ export interface RoomEncryption {
 	 */
 	withoutKnownKeyPair: string[];
 }
-/** One call of a server's REST API. */
-export interface WorkspaceRequest {
-	readonly method: "GET" | "POST";
-	/** Below `/api/v1/`, each segment percent-encoded: `e2e.fetchMyKeys`, `rooms.media/<rid>`. */
-	readonly path: string;
-	/** A list travels as `roomIds[]=a&roomIds[]=b`, as the official client sends it. */
-	readonly query?: Readonly<Record<string, string | readonly string[]>>;
-	/** Sent as JSON: a string is taken to be JSON text already. */
-	readonly body?: unknown;
-	/** Sent as `multipart/form-data`, in place of a body. */
-	readonly form?: WorkspaceForm;
-	/**
-	 * Milliseconds for all attempts together, waits included: 60,000, or 600,000 with a form. An
-	 * upload is not cut by it while its bytes move.
-	 */
-	readonly deadline?: number;
-	/**
-	 * The server must not act on this twice. It is then repeated only where the server has certainly
-	 * not acted (no connection, or refused by the rate limit); after anything else, the call rejects,
-	 * without a `status` or with one of 500 and more, and the caller has to find out what happened.
-	 */
-	readonly once?: boolean;
-	/** The second factor, for the few routes that demand one. */
-	readonly twoFactor?: {
-		readonly method: string;
-		readonly code: string;
-	};
-}
-/** A file to upload, and a text beside it. */
-export interface WorkspaceForm {
-	/**
-	 * Bytes; or a function that opens the file anew for each attempt; or something to be read once,
-	 * which leaves nothing to repeat after a failure.
-	 */
-	readonly file: Uint8Array | AsyncIterable<Uint8Array> | (() => AsyncIterable<Uint8Array>);
-	/** The number of bytes, where it is known. Without it the upload travels in chunks. */
-	readonly size?: number;
-	readonly fileName: string;
-	/** `application/octet-stream` when absent. */
-	readonly contentType?: string;
-	/** The field `content`. */
-	readonly content?: string;
-}
-/** A successful answer. */
-export interface WorkspaceResponse {
-	readonly status: number;
-	/** Parsed JSON, as the server sent it. */
-	readonly body: unknown;
-}
-/**
- * What a realtime workspace tells. Documents are passed on as they came, dates as `{$date: ms}`;
- * events can come twice, late, or not at all.
- */
-export type WorkspaceEvent = 
-/** A message was sent, edited or otherwise updated, in any room of the account. */
-{
-	readonly type: "message";
-	readonly message: object;
-}
-/** The account's subscription to a room; `action`: `inserted`, `updated`, `removed`. */
- | {
-	readonly type: "subscription";
-	readonly action: string;
-	readonly subscription: object;
-}
-/** A room of the account; `action`: `inserted`, `updated`, `removed`, `changed`. */
- | {
-	readonly type: "room";
-	readonly action: string;
-	readonly room: object;
-}
-/** Somebody asks for the key of a room. Anyone can send this: treat it as a hint. */
- | {
-	readonly type: "keyRequest";
-	readonly roomId: string;
-	readonly keyId?: string;
-}
-/**
- * A control event of off-the-record sessions; `event`: `handshake`, `acknowledge`, `deny`, `end`.
- * Anyone can send this, in anybody's name.
- */
- | {
-	readonly type: "otr";
-	readonly event: string;
-	readonly data: object;
-} | {
-	readonly type: "messageDeleted";
-	readonly roomId: string;
-	readonly messageId: string;
-}
-/**
- * All streams are live. What happened before, since the last `disconnected`, was not told and has
- * to be fetched.
- */
- | {
-	readonly type: "connected";
-}
-/**
- * The streams stand still. With an `error`, for good: the server no longer accepts the account's
- * token or password. Otherwise the workspace is connecting again.
- */
- | {
-	readonly type: "disconnected";
-	readonly reason: string;
-	readonly error?: E2eeError;
-};
-/**
- * The way to a Rocket.Chat server, with an account. It carries requests and events, and decides
- * nothing about keys.
- *
- * Every method rejects with an `E2eeError`: `ERR_E2EE_WORKSPACE`, `ERR_E2EE_RATE_LIMITED`,
- * `ERR_E2EE_CLOSED` or `ERR_E2EE_INVALID_ARGUMENT`.
- */
-export interface Workspace {
-	/** The account's id; with a password, known once {@link Workspace.login} or a request is done. */
-	readonly userId: string;
-	/** Logs in where that takes a password; every other method does so by itself. */
-	login?(): Promise<void>;
-	/** Resolves with a success only, after as many attempts as fit into the deadline. */
-	request(request: WorkspaceRequest): Promise<WorkspaceResponse>;
-	/**
-	 * Opens an uploaded file by its path, `/file-upload/<id>/<name>`, or by its address on this
-	 * server. The stream fails with an `E2eeError` when it is cut.
-	 */
-	download(path: string): Promise<Readable>;
-	/** Only realtime workspaces: resolves once the streams are live. The listener must not throw. */
-	subscribe?(listener: (event: WorkspaceEvent) => void): Promise<void>;
-	/** Only realtime workspaces: `keyRequest` and `messageDeleted` events of one room. */
-	watchRoom?(roomId: string): Promise<void>;
-	/** Only realtime workspaces: a DDP method, for what servers of 7.x have no REST route for. */
-	callMethod?(name: string, params: readonly unknown[]): Promise<unknown>;
-	/** Ends everything under way with `ERR_E2EE_CLOSED`, and every later call. */
-	close(): Promise<void>;
-}
 /** How a {@link Participant} is set up. */
 export interface ParticipantOptions {
 	/** Names the app or bot, for the audit trail. */
@@ -854,6 +975,17 @@ export interface DecryptedMessage {
 	keyId: string;
 	/** The message as the server has it, with the decrypted content laid over. */
 	document: MessageContent & Record<string, unknown>;
+}
+/** What of a message document says that it is encrypted, and what it says. */
+export interface EncryptedMessage {
+	t: "e2e";
+	e2e: "pending";
+	content: EncryptedContent;
+	e2eMentions: {
+		e2eUserMentions: string[];
+		e2eChannelMentions: string[];
+	};
+	tmid?: string;
 }
 /** A room key that is held. */
 export interface RoomKeyInfo {
@@ -991,7 +1123,10 @@ export declare class Participant extends EventEmitter {
 	start(): Promise<void>;
 	/** One full round by hand: keys, rooms, suggestions, waiting members, outbox, messages. */
 	sync(): Promise<void>;
-	/** Ends everything: timers, connections, the store. What was sent and not yet answered, waits. */
+	/**
+	 * Ends everything: off-the-record sessions, timers, connections, the store. What was sent and not
+	 * yet answered, waits.
+	 */
 	close(): Promise<void>;
 	/** Sends a message; resolves when the server has it. */
 	sendEncryptedMessage(roomId: string, message: string | OutgoingMessage): Promise<SentMessage>;
@@ -1008,6 +1143,26 @@ export declare class Participant extends EventEmitter {
 	downloadFile(message: DecryptedMessage, index?: number): Promise<Readable>;
 	/** Decrypts a message of an authorised room, as REST, DDP or the database has it. */
 	decryptMessage(message: object): Promise<DecryptedMessage>;
+	/**
+	 * Takes a message that the application was brought, by a webhook or by a hook of an app, as if
+	 * the workspace had told of it: where it is encrypted, in an authorised room and somebody else's,
+	 * the event `message` tells it, once among all that share the store; or `undecryptable`.
+	 *
+	 * @param message - as REST, DDP or the database has it
+	 * @param roomKeyId - the room's `e2eKeyId`, where the application was told: where it is another
+	 * than the one known, the room is read anew
+	 * @returns when it was told, or is known not to be told here
+	 * @throws E2eeError (rejects) with a code of the store or the workspace.
+	 */
+	receiveMessage(message: object, roomKeyId?: string): Promise<void>;
+	/**
+	 * Encrypts a message for a way to the room of the application's own. It passes by the outbox:
+	 * without a usable key it rejects with `ERR_E2EE_NO_ROOM_KEY`.
+	 *
+	 * @returns members of a message document: `t`, `e2e`, `content`, `e2eMentions`, and `tmid` in a
+	 * thread
+	 */
+	encryptMessage(roomId: string, message: string | OutgoingMessage): Promise<EncryptedMessage>;
 	/** Decrypts many; one that cannot be read does not keep the others from being read. */
 	decryptMessages(messages: Iterable<object>): Promise<(DecryptedMessage | E2eeError)[]>;
 	/**
@@ -1119,6 +1274,12 @@ export declare class Participant extends EventEmitter {
 	};
 	/** The messages that arrive from now on, until the participant is closed. */
 	[Symbol.asyncIterator](): AsyncGenerator<DecryptedMessage>;
+	/**
+	 * Resolves when nothing is under way but waiting: what a round has set going goes on after it.
+	 *
+	 * @internal
+	 */
+	settled(): Promise<void>;
 }
 /** What {@link Participant.status} tells. */
 export interface ParticipantStatus {

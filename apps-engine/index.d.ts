@@ -231,145 +231,166 @@ export interface MessageContent {
  * Protocol: §4.1, §7.4, §8.1.
  */
 export declare function encryptedContentOf(message: object): EncryptedContent | undefined;
-/** The `alg` of a room key's JWK. */
-export type RoomKeyAlgorithm = "A256GCM" | "A128CBC";
 /**
- * The key of one room. Whoever holds it reads and writes everything encrypted under it.
+ * Where an off-the-record session stands.
  *
- * Encrypting and decrypting one message is synchronous, since going to another thread would take
- * longer than the work.
+ * - `NOT_STARTED`: nothing is under way
+ * - `REQUESTED`: the peer asks; the application has ten seconds to accept or decline
+ * - `ESTABLISHING`: we have asked, or asked for new keys
+ * - `ESTABLISHED`: messages can be sent and read
+ * - `DECLINED`: the peer refused
+ * - `TIMEOUT`: nobody answered in time
+ * - `ERROR`: the server did not take the handshake or its answer
  */
-export declare class RoomKey {
-	#private;
-	/** Names the key: a UUID since server 7.13, 12 characters before. */
-	readonly keyId: string;
-	/** The cipher: AES-256-GCM since server 7.13, AES-128-CBC before. */
-	readonly algorithm: RoomKeyAlgorithm;
-	private constructor();
-	/** Makes a key as Rocket.Chat's clients do since 7.13: AES-256-GCM, a random UUID for its id. */
-	static generate(): RoomKey;
+export type OtrState = "NOT_STARTED" | "REQUESTED" | "ESTABLISHING" | "ESTABLISHED" | "DECLINED" | "TIMEOUT" | "ERROR";
+/** An off-the-record message of the peer's. It is nowhere else. */
+export interface OtrMessage {
+	roomId: string;
+	messageId: string;
+	/** The sender: always the peer. */
+	userId: string;
+	username?: string;
+	text: string;
+	/** By the sender's clock. */
+	ts?: Date;
+}
+/** The events of an {@link OtrSession}, and what they carry. */
+export interface OtrSessionEvents {
+	/** The state has changed; `ESTABLISHED` comes again after each refresh. */
+	state: {
+		roomId: string;
+		state: OtrState;
+	};
+	message: OtrMessage;
+	/** The peer has read a message of ours. */
+	receipt: {
+		roomId: string;
+		messageId: string;
+	};
+	/** A message that is not the peer's, was changed, or is under another key; told once for each. */
+	undecryptable: {
+		roomId: string;
+		messageId: string;
+		error: E2eeError;
+	};
+}
+/** Somebody asks for an off-the-record session. */
+export interface OtrRequest {
+	roomId: string;
+	/** Who asks, as the event says: the other member of the direct message. */
+	userId: string;
+	session: OtrSession;
 	/**
-	 * Reads a key.
+	 * Within ten seconds.
 	 *
-	 * @param jwk - JSON text of the JWK: `kty` is `oct`, `alg` is `A256GCM` or `A128CBC`; the order
-	 * of members does not matter
-	 * @param keyId - 12 or 36 printable ASCII characters; 12 for `A128CBC`
-	 * @throws E2eeError with code `ERR_E2EE_MALFORMED_KEY` or `ERR_E2EE_UNSUPPORTED_ALGORITHM`.
-	 *
-	 * Protocol: §7.2, §7.5.
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_OTR_NOT_ESTABLISHED` when the request is over, or
+	 * `ERR_E2EE_WORKSPACE` when the server did not take the answer.
 	 */
-	static fromJwk(jwk: string, keyId: string): RoomKey;
-	/**
-	 * Wraps the key for a member, with RSA-OAEP and SHA-256.
-	 *
-	 * @param publicKey - JSON text of the member's public JWK: RSA, 2048 bits, exponent 65537
-	 * @returns the key id, then 344 characters of base64: an `E2EKey` or `E2ESuggestedKey`
-	 * @throws E2eeError (rejects) with code `ERR_E2EE_MALFORMED_KEY` or
-	 * `ERR_E2EE_UNSUPPORTED_ALGORITHM`.
-	 *
-	 * Protocol: §7.2.
-	 */
-	wrapFor(publicKey: string): Promise<string>;
-	/**
-	 * Encrypts a message: `rc.v2.aes-sha2` under an AES-256-GCM key, `rc.v1.aes-sha2` under an
-	 * AES-128-CBC one, as every client of that key's time reads.
-	 *
-	 * @param content - only `msg`, `attachments`, `files` and `file` are taken. Dates, bytes
-	 * (`Uint8Array`, `ArrayBuffer`), NaN and the infinities may stand anywhere in the latter three.
-	 * A lone surrogate becomes U+FFFD.
-	 * @throws E2eeError with code `ERR_E2EE_INVALID_ARGUMENT`.
-	 *
-	 * Protocol: §6, §7.4.
-	 */
-	encrypt(content: MessageContent): EncryptedContent;
-	/**
-	 * Decrypts a message of any form that room keys open.
-	 *
-	 * @param content - what {@link encryptedContentOf} found, or the v1 text that old messages have
-	 * in `msg`, or the JSON text of content. Its key id is not compared with this key's.
-	 * @throws E2eeError with code `ERR_E2EE_DECRYPTION_FAILED` (this key does not fit, or somebody
-	 * changed the message), `ERR_E2EE_MALFORMED_ENVELOPE` or `ERR_E2EE_UNSUPPORTED_ALGORITHM`.
-	 *
-	 * Protocol: §6, §7.4.
-	 */
-	decrypt(content: EncryptedContent | string): MessageContent;
-	/**
-	 * Decrypts many messages off the event loop.
-	 *
-	 * @returns for each of `contents`, in order, what it says or why it could not be read. One bad
-	 * message does not keep the others from being read.
-	 */
-	decryptMany(contents: readonly (EncryptedContent | string)[]): Promise<(MessageContent | E2eeError)[]>;
+	accept(): Promise<void>;
+	/** As {@link OtrRequest.accept}. */
+	decline(): Promise<void>;
+}
+/** A message that was sent off the record. */
+export interface SentOtrMessage {
+	roomId: string;
+	messageId: string;
 }
 /**
- * A user's RSA key pair: RSA-OAEP, 2048 bits, SHA-256. The private half leaves this object only
- * in the envelope that {@link Identity.lock} makes.
+ * An off-the-record session with the other member of a direct message, on servers up to 7.x: see
+ * `Participant.otr`. An emitter of {@link OtrSessionEvents}.
  *
- * Protocol: §7.1, §7.3.
+ * Its keys are in memory alone, and so are its messages: neither this participant nor the server
+ * stores them. Nothing authenticates the keys, so a server that puts in keys of its own can read
+ * along.
  */
-export declare class Identity {
+export declare class OtrSession extends EventEmitter<{
+	[E in keyof OtrSessionEvents]: [
+		OtrSessionEvents[E]
+	];
+}> {
 	#private;
-	/** JSON text of the public JWK, as Rocket.Chat stores it in `e2e.public_key`. */
-	readonly publicKey: string;
-	/**
-	 * SHA-256 over the public key's SubjectPublicKeyInfo, in hexadecimal, in 16 groups of four, for
-	 * people to compare.
-	 */
-	readonly fingerprint: string;
+	/** The direct message. */
+	readonly roomId: string;
 	private constructor();
-	/** Makes a key pair, off the event loop; about 50 ms, more when the primes are slow to come. */
-	static generate(): Promise<Identity>;
+	/** Where it stands, as the event `state` last told. */
+	get state(): OtrState;
 	/**
-	 * Opens a stored private key, off the event loop. Both forms are read, v1 and v2, of web and of
-	 * mobile clients, which turn a passphrase outside ASCII into different bytes.
+	 * Asks the peer for a session; resolves when it is established. An established session is begun
+	 * anew. Where the peer is asking, or asks meanwhile, that is accepted.
 	 *
-	 * @param storedPrivateKey - `e2e.private_key` of the user, a JSON text
-	 * @param passphrase - the user's E2EE password
-	 * @param userId - the user's `_id`, the salt of form v1
-	 * @throws E2eeError (rejects) with code `ERR_E2EE_WRONG_PASSPHRASE`,
-	 * `ERR_E2EE_MALFORMED_ENVELOPE`, `ERR_E2EE_ITERATIONS_OUT_OF_RANGE`, or
-	 * `ERR_E2EE_MALFORMED_KEY` when what was sealed is not a private key.
-	 *
-	 * Protocol: §7.3.
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_OTR_UNAVAILABLE` when the server or the room has no
+	 * such sessions or the workspace no realtime connection, `ERR_E2EE_OTR_DECLINED`,
+	 * `ERR_E2EE_OTR_TIMEOUT` after twelve seconds, `ERR_E2EE_OTR_NOT_ESTABLISHED` when it was ended
+	 * meanwhile, `ERR_E2EE_ROOM_NOT_AUTHORIZED`, or `ERR_E2EE_WORKSPACE`.
 	 */
-	static unlock(storedPrivateKey: string, passphrase: string, userId: string): Promise<Identity>;
+	start(): Promise<void>;
 	/**
-	 * Reads a private JWK.
+	 * Makes new keys; resolves when the peer has them too. Messages sent meanwhile wait for them.
 	 *
-	 * @param jwk - JSON text with `n`, `e`, `d`, `p` and `q`, which must fit each other
-	 * @throws E2eeError with code `ERR_E2EE_MALFORMED_KEY` or `ERR_E2EE_UNSUPPORTED_ALGORITHM`.
+	 * @throws E2eeError (rejects) as {@link OtrSession.start}; the session is over then.
 	 */
-	static fromPrivateJwk(jwk: string): Identity;
+	refresh(): Promise<void>;
 	/**
-	 * Seals the private key as the web client does, off the event loop: AES-256-GCM with a key
-	 * stretched by PBKDF2-HMAC-SHA256, 100,000 iterations, salt `v2:<userId>:<uuid>`.
+	 * Ends the session, or what would become one, and wipes its keys.
 	 *
-	 * @param passphrase - ASCII, since the official clients read nothing else alike; not empty
-	 * @param userId - the user's `_id`: printable ASCII, at most 128 characters
-	 * @returns the JSON text for `e2e.private_key`
-	 * @throws E2eeError (rejects) with code `ERR_E2EE_AMBIGUOUS_PASSPHRASE` or
-	 * `ERR_E2EE_INVALID_ARGUMENT`.
-	 *
-	 * Protocol: §7.3.
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_WORKSPACE` when the peer could not be told; the
+	 * session is over all the same.
 	 */
-	lock(passphrase: string, userId: string): Promise<string>;
+	end(): Promise<void>;
 	/**
-	 * Opens a wrapped room key, off the event loop.
+	 * Sends a text; resolves when the server has passed it on. The event `receipt` tells when the peer
+	 * has read it.
 	 *
-	 * @param wrapped - an `E2EKey`, `E2ESuggestedKey` or `oldRoomKeys[].E2EKey`: the key id, then
-	 * 344 characters of base64
-	 * @throws E2eeError (rejects) with code `ERR_E2EE_DECRYPTION_FAILED` when it was wrapped for
-	 * somebody else or changed, `ERR_E2EE_MALFORMED_KEY` or `ERR_E2EE_UNSUPPORTED_ALGORITHM`.
-	 *
-	 * Protocol: §7.2.
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_OTR_NOT_ESTABLISHED`, or `ERR_E2EE_WORKSPACE` or
+	 * `ERR_E2EE_RATE_LIMITED` when the server did not take it. It is not sent later.
 	 */
-	unwrapRoomKey(wrapped: string): Promise<RoomKey>;
+	send(text: string): Promise<SentOtrMessage>;
 }
-/**
- * Makes a passphrase for an identity as Rocket.Chat's clients do: 12 of 2,048 English words,
- * joined by spaces; 132 bits of randomness.
- */
-export declare function generatePassphrase(): string;
+/** An encrypted room to make. Members are usernames, without this account's own. */
+export type NewEncryptedRoom = 
+/** A private channel, or a private channel of the team `teamId`. */
+{
+	type: "channel";
+	name: string;
+	members?: readonly string[];
+	teamId?: string;
+}
+/** A direct message; where these people have one already, it is switched on. */
+ | {
+	type: "direct";
+	members: readonly string[];
+}
+/** A discussion in a private channel or a direct message. */
+ | {
+	type: "discussion";
+	parentRoomId: string;
+	name: string;
+	members?: readonly string[];
+};
+/** A room that was made. */
+export interface CreatedRoom {
+	roomId: string;
+	/** The key of the room; absent where somebody else made it and it is still to come. */
+	keyId?: string;
+}
+/** What is known of a room's encryption. */
+export interface RoomEncryption {
+	roomId: string;
+	/** Whether it is switched on. */
+	encrypted: boolean;
+	/** The id of the room's key: 36 characters, or 12 from servers before 7.13. It outlives switching off. */
+	keyId?: string;
+	/** Whether this participant holds that key. */
+	holdsKey: boolean;
+	/** Ids of members who have a key pair, and have not got the room's key. */
+	waiting: string[];
+	/**
+	 * Ids of members of whom no key pair is known. Either they have none, and cannot be given the key;
+	 * or somebody else gave it to them before this participant ever met them: the server does not
+	 * tell which.
+	 */
+	withoutKnownKeyPair: string[];
+}
 declare class Vault {
 	#private;
 	private constructor();
@@ -462,159 +483,6 @@ export interface KeyManagement {
  * iterations; 32 random bytes; or a key management service, whose own errors pass unchanged.
  */
 export type StoreSecret = string | Uint8Array | KeyManagement;
-/**
- * Keeps records in this process, and forgets them with it: for tests, and for replicas that
- * rebuild everything from the server when they start.
- */
-export declare class MemoryStore implements RecordStore {
-	#private;
-	/** @internal */
-	readonly vault: Vault;
-	private constructor();
-	/** Makes an empty store, with a data key of its own. */
-	static open(): Promise<MemoryStore>;
-	load(prefix: string): Promise<SealedRecord[]>;
-	commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
-	claim(id: string, ttl: number): Promise<boolean>;
-	close(): Promise<void>;
-}
-type OtrState = "NOT_STARTED" | "REQUESTED" | "ESTABLISHING" | "ESTABLISHED" | "DECLINED" | "TIMEOUT" | "ERROR";
-interface OtrMessage {
-	roomId: string;
-	messageId: string;
-	/** The sender: always the peer. */
-	userId: string;
-	username?: string;
-	text: string;
-	/** By the sender's clock. */
-	ts?: Date;
-}
-interface OtrSessionEvents {
-	/** The state has changed; `ESTABLISHED` comes again after each refresh. */
-	state: {
-		roomId: string;
-		state: OtrState;
-	};
-	message: OtrMessage;
-	/** The peer has read a message of ours. */
-	receipt: {
-		roomId: string;
-		messageId: string;
-	};
-	/** A message that is not the peer's, was changed, or is under another key; told once for each. */
-	undecryptable: {
-		roomId: string;
-		messageId: string;
-		error: E2eeError;
-	};
-}
-interface OtrRequest {
-	roomId: string;
-	/** Who asks, as the event says: the other member of the direct message. */
-	userId: string;
-	session: OtrSession;
-	/**
-	 * Within ten seconds.
-	 *
-	 * @throws E2eeError (rejects) with code `ERR_E2EE_OTR_NOT_ESTABLISHED` when the request is over, or
-	 * `ERR_E2EE_WORKSPACE` when the server did not take the answer.
-	 */
-	accept(): Promise<void>;
-	/** As {@link OtrRequest.accept}. */
-	decline(): Promise<void>;
-}
-interface SentOtrMessage {
-	roomId: string;
-	messageId: string;
-}
-declare class OtrSession extends EventEmitter<{
-	[E in keyof OtrSessionEvents]: [
-		OtrSessionEvents[E]
-	];
-}> {
-	#private;
-	/** The direct message. */
-	readonly roomId: string;
-	private constructor();
-	/** Where it stands, as the event `state` last told. */
-	get state(): OtrState;
-	/**
-	 * Asks the peer for a session; resolves when it is established. An established session is begun
-	 * anew. Where the peer is asking, or asks meanwhile, that is accepted.
-	 *
-	 * @throws E2eeError (rejects) with code `ERR_E2EE_OTR_UNAVAILABLE` when the server or the room has no
-	 * such sessions or the workspace no realtime connection, `ERR_E2EE_OTR_DECLINED`,
-	 * `ERR_E2EE_OTR_TIMEOUT` after twelve seconds, `ERR_E2EE_OTR_NOT_ESTABLISHED` when it was ended
-	 * meanwhile, `ERR_E2EE_ROOM_NOT_AUTHORIZED`, or `ERR_E2EE_WORKSPACE`.
-	 */
-	start(): Promise<void>;
-	/**
-	 * Makes new keys; resolves when the peer has them too. Messages sent meanwhile wait for them.
-	 *
-	 * @throws E2eeError (rejects) as {@link OtrSession.start}; the session is over then.
-	 */
-	refresh(): Promise<void>;
-	/**
-	 * Ends the session, or what would become one, and wipes its keys.
-	 *
-	 * @throws E2eeError (rejects) with code `ERR_E2EE_WORKSPACE` when the peer could not be told; the
-	 * session is over all the same.
-	 */
-	end(): Promise<void>;
-	/**
-	 * Sends a text; resolves when the server has passed it on. The event `receipt` tells when the peer
-	 * has read it.
-	 *
-	 * @throws E2eeError (rejects) with code `ERR_E2EE_OTR_NOT_ESTABLISHED`, or `ERR_E2EE_WORKSPACE` or
-	 * `ERR_E2EE_RATE_LIMITED` when the server did not take it. It is not sent later.
-	 */
-	send(text: string): Promise<SentOtrMessage>;
-}
-/** An encrypted room to make. Members are usernames, without this account's own. */
-export type NewEncryptedRoom = 
-/** A private channel, or a private channel of the team `teamId`. */
-{
-	type: "channel";
-	name: string;
-	members?: readonly string[];
-	teamId?: string;
-}
-/** A direct message; where these people have one already, it is switched on. */
- | {
-	type: "direct";
-	members: readonly string[];
-}
-/** A discussion in a private channel or a direct message. */
- | {
-	type: "discussion";
-	parentRoomId: string;
-	name: string;
-	members?: readonly string[];
-};
-/** A room that was made. */
-export interface CreatedRoom {
-	roomId: string;
-	/** The key of the room; absent where somebody else made it and it is still to come. */
-	keyId?: string;
-}
-/** What is known of a room's encryption. */
-export interface RoomEncryption {
-	roomId: string;
-	/** Whether it is switched on. */
-	encrypted: boolean;
-	/** The id of the room's key: 36 characters, or 12 from servers before 7.13. It outlives switching off. */
-	keyId?: string;
-	/** Whether this participant holds that key. */
-	holdsKey: boolean;
-	/** Ids of members who have a key pair, and have not got the room's key. */
-	waiting: string[];
-	/**
-	 * Ids of members of whom no key pair is known. Either they have none, and cannot be given the key;
-	 * or somebody else gave it to them before this participant ever met them: the server does not
-	 * tell which.
-	 */
-	withoutKnownKeyPair: string[];
-}
 /** One call of a server's REST API. */
 export interface WorkspaceRequest {
 	readonly method: "GET" | "POST";
@@ -832,6 +700,17 @@ export interface DecryptedMessage {
 	/** The message as the server has it, with the decrypted content laid over. */
 	document: MessageContent & Record<string, unknown>;
 }
+/** What of a message document says that it is encrypted, and what it says. */
+export interface EncryptedMessage {
+	t: "e2e";
+	e2e: "pending";
+	content: EncryptedContent;
+	e2eMentions: {
+		e2eUserMentions: string[];
+		e2eChannelMentions: string[];
+	};
+	tmid?: string;
+}
 /** A room key that is held. */
 export interface RoomKeyInfo {
 	keyId: string;
@@ -968,7 +847,10 @@ export declare class Participant extends EventEmitter {
 	start(): Promise<void>;
 	/** One full round by hand: keys, rooms, suggestions, waiting members, outbox, messages. */
 	sync(): Promise<void>;
-	/** Ends everything: timers, connections, the store. What was sent and not yet answered, waits. */
+	/**
+	 * Ends everything: off-the-record sessions, timers, connections, the store. What was sent and not
+	 * yet answered, waits.
+	 */
 	close(): Promise<void>;
 	/** Sends a message; resolves when the server has it. */
 	sendEncryptedMessage(roomId: string, message: string | OutgoingMessage): Promise<SentMessage>;
@@ -985,6 +867,26 @@ export declare class Participant extends EventEmitter {
 	downloadFile(message: DecryptedMessage, index?: number): Promise<Readable>;
 	/** Decrypts a message of an authorised room, as REST, DDP or the database has it. */
 	decryptMessage(message: object): Promise<DecryptedMessage>;
+	/**
+	 * Takes a message that the application was brought, by a webhook or by a hook of an app, as if
+	 * the workspace had told of it: where it is encrypted, in an authorised room and somebody else's,
+	 * the event `message` tells it, once among all that share the store; or `undecryptable`.
+	 *
+	 * @param message - as REST, DDP or the database has it
+	 * @param roomKeyId - the room's `e2eKeyId`, where the application was told: where it is another
+	 * than the one known, the room is read anew
+	 * @returns when it was told, or is known not to be told here
+	 * @throws E2eeError (rejects) with a code of the store or the workspace.
+	 */
+	receiveMessage(message: object, roomKeyId?: string): Promise<void>;
+	/**
+	 * Encrypts a message for a way to the room of the application's own. It passes by the outbox:
+	 * without a usable key it rejects with `ERR_E2EE_NO_ROOM_KEY`.
+	 *
+	 * @returns members of a message document: `t`, `e2e`, `content`, `e2eMentions`, and `tmid` in a
+	 * thread
+	 */
+	encryptMessage(roomId: string, message: string | OutgoingMessage): Promise<EncryptedMessage>;
 	/** Decrypts many; one that cannot be read does not keep the others from being read. */
 	decryptMessages(messages: Iterable<object>): Promise<(DecryptedMessage | E2eeError)[]>;
 	/**
@@ -1096,14 +998,22 @@ export declare class Participant extends EventEmitter {
 	};
 	/** The messages that arrive from now on, until the participant is closed. */
 	[Symbol.asyncIterator](): AsyncGenerator<DecryptedMessage>;
+	/**
+	 * Resolves when nothing is under way but waiting: what a round has set going goes on after it.
+	 *
+	 * @internal
+	 */
+	settled(): Promise<void>;
 }
-interface ParticipantStatus {
+/** What {@link Participant.status} tells. */
+export interface ParticipantStatus {
 	userId: string;
 	/** Of the account's own public key. */
 	fingerprint: string;
 	rooms: RoomStatus[];
 }
-interface RoomStatus {
+/** A room that the account is in, or that was authorised. */
+export interface RoomStatus {
 	roomId: string;
 	/** Whether the account is in it. */
 	member: boolean;
@@ -1164,6 +1074,432 @@ export interface TrustedKey {
 	verified: boolean;
 	/** A fingerprint that was seen since and is not trusted. */
 	changed?: string;
+}
+interface PersistenceRead {
+	readByAssociation(association: object): Promise<object[]>;
+}
+interface Persistence {
+	createWithAssociations(data: object, associations: object[]): Promise<string>;
+	updateByAssociations(associations: object[], data: object, upsert?: boolean): Promise<string>;
+	removeByAssociation(association: object): Promise<object[]>;
+}
+interface HttpResponse {
+	statusCode: number;
+	headers?: {
+		[name: string]: string;
+	};
+	content?: string;
+}
+interface Http {
+	get(url: string, options?: object): Promise<HttpResponse>;
+	post(url: string, options?: object): Promise<HttpResponse>;
+}
+interface Read {
+	getPersistenceReader(): PersistenceRead;
+	getEnvironmentReader(): {
+		getSettings(): {
+			getValueById(id: string): Promise<unknown>;
+		};
+	};
+	getUserReader(): {
+		getAppUser(appId?: string): Promise<{
+			id: string;
+		} | undefined>;
+	};
+}
+interface Modify {
+	getCreator(): {
+		startMessage(data?: never): object;
+		finish(builder: never): Promise<string>;
+	};
+}
+/**
+ * What the Apps-Engine's messages carry of Rocket.Chat's encryption: members that its converters
+ * do not name, in the bucket for those (protocol §8.1).
+ */
+export interface EncryptedMessageFields {
+	_unmappedProperties_?: {
+		t?: "e2e";
+		e2e?: "pending" | "done";
+		content?: EncryptedContent;
+		e2eMentions?: {
+			e2eUserMentions?: string[];
+			e2eChannelMentions?: string[];
+		};
+		[member: string]: unknown;
+	};
+}
+/** What the Apps-Engine's rooms carry of it. */
+export interface EncryptedRoomFields {
+	_unmappedProperties_?: {
+		encrypted?: boolean;
+		/** The id of the room's key. */
+		e2eKeyId?: string;
+		[member: string]: unknown;
+	};
+}
+/** `IMessage` or `IMessageRaw` with the members of encryption: `EncryptedAppMessage<IMessage>`. */
+export type EncryptedAppMessage<Message extends object> = Message & EncryptedMessageFields;
+/** `IRoom` with the members of encryption: `EncryptedAppRoom<IRoom>`. */
+export type EncryptedAppRoom<Room extends object> = Room & EncryptedRoomFields;
+interface AppMessage {
+	id?: string | undefined;
+	/** In an `IMessage`. */
+	room?: AppRoom;
+	/** In an `IMessageRaw`. */
+	roomId?: string;
+	sender?: {
+		id?: string;
+		_id?: string;
+		username?: string | undefined;
+	};
+	threadId?: string | undefined;
+	createdAt?: unknown;
+	editedAt?: unknown;
+	attachments?: object[] | undefined;
+}
+interface AppRoom {
+	id: string;
+}
+/** What the Apps-Engine gives to a hook, a command, or a job of the scheduler. */
+export interface AppAccessors {
+	read: Read;
+	http: Http;
+	persistence: Persistence;
+	/** Needed to answer. */
+	modify: Modify;
+}
+/** A message that an app received. */
+export interface ReceivedMessage extends DecryptedMessage {
+	/** What it says. */
+	text: string;
+	/** Answers, encrypted, in its room and thread. */
+	reply(message: string | OutgoingMessage): Promise<void>;
+}
+/** What this version of the library can do for an app. */
+export interface Capabilities {
+	/** Counts changes to the members of {@link EncryptedMessageFields} and {@link EncryptedRoomFields}. */
+	readonly fields: number;
+	/** Counts changes to what the app's settings are called. */
+	readonly settings: number;
+	readonly features: readonly ("receive" | "sync" | "replyAsAccount" | "replyAsApp" | "history")[];
+}
+/** For apps that carry the library with them, or work with several versions of it. */
+export declare const capabilities: Capabilities;
+/**
+ * An app's part in encrypted rooms, by the bot account that its settings name: what its hooks and
+ * its scheduler call.
+ *
+ * Keep one for as long as the app's class lives. What it needs is kept in the app's persistence and
+ * read from there when the process, or the server, is another one.
+ */
+export declare class AppParticipant {
+	#private;
+	/** @param appId - `this.getID()` of the app */
+	constructor(appId: string);
+	/**
+	 * Call it in `executePostSystemMessageSent` and, for servers before 7.x, in
+	 * `executePostMessageSent`: it does not matter which of them a message comes by.
+	 *
+	 * @returns the message; `undefined` for what is not encrypted, in no authorised room, the app's
+	 * or its account's own, handled already (by whatever instance), or still without a key:
+	 * {@link AppParticipant.sync} returns it when that has come
+	 * @throws E2eeError (rejects) with the code of what is wrong with the message, the settings, the
+	 * store or the server.
+	 */
+	receive(message: AppMessage, accessors: AppAccessors): Promise<ReceivedMessage | undefined>;
+	/**
+	 * One round of key upkeep, for a job of the scheduler, every minute or so: new keys, members who
+	 * wait for one, messages that wait to be sent. It takes less than 21 seconds; what is not done by
+	 * then goes on in the next.
+	 *
+	 * @returns messages that no hook has handled: their key came late, or the app was not running
+	 */
+	sync(accessors: AppAccessors): Promise<ReceivedMessage[]>;
+	/**
+	 * Says something in a room as the bot account. Without a key it waits, sealed, for up to a week;
+	 * {@link AppParticipant.sync} sends it.
+	 */
+	send(roomId: string, message: string | OutgoingMessage, accessors: AppAccessors): Promise<void>;
+	/** Says something once in every room that the app may read: that it is there, and why. */
+	greet(text: string, accessors: AppAccessors): Promise<void>;
+	/** Decrypts messages that were handled before: `IMessage`s, or `IMessageRaw`s of a room reader. */
+	history(messages: readonly AppMessage[], accessors: AppAccessors): Promise<DecryptedMessage[]>;
+	/** The participant itself, for whatever is not above. */
+	participant(accessors: AppAccessors): Promise<Participant>;
+	/**
+	 * Forgets what the app has kept, and begins anew from what the server has. Needed when the
+	 * passphrase was changed, since it seals the app's store.
+	 */
+	reset({ read, persistence }: AppAccessors): Promise<void>;
+}
+/** An `ISetting`. */
+export interface AppSetting {
+	id: string;
+	/** A `SettingType`; typed so that it fits that of every version. */
+	type: never;
+	packageValue: string;
+	required: boolean;
+	public: boolean;
+	multiline?: boolean;
+	values?: {
+		key: string;
+		i18nLabel: string;
+	}[];
+	section: string;
+	i18nLabel: string;
+	i18nDescription: string;
+}
+/**
+ * The settings that an {@link AppParticipant} reads, for `configuration.settings.provideSetting`.
+ *
+ * Their labels are keys of translations, `e2ee_url` and `e2ee_url_description` for the first: take
+ * the texts from `i18n/` of the example app into the app's own.
+ */
+export declare function e2eeSettings(): AppSetting[];
+/** How {@link PersistenceStore.open} opens a store. */
+export interface PersistenceStoreOptions {
+	/** `IRead` or `IPersistenceRead`. */
+	read: PersistenceRead | Pick<Read, "getPersistenceReader">;
+	/** `IPersistence`. */
+	persistence: Persistence;
+	/** Names the store within the app's persistence: the app's id, and more where it has several. */
+	appId: string;
+	/** What wraps the data key. */
+	secret: StoreSecret;
+}
+/**
+ * Keeps records in an Apps-Engine app's own persistence, for any number of server instances.
+ *
+ * The persistence has neither transactions nor a conditional write. So each write announces itself
+ * in a document of its own, looks who else does, waits for its turn, and then turns that document
+ * into the record by one update: `docs/store-format.md` says what that guarantees, and what not.
+ */
+export declare class PersistenceStore implements RecordStore {
+	#private;
+	/** @internal */
+	readonly vault: Vault;
+	private constructor();
+	/**
+	 * Opens the app's store, or makes one where there is none. Instances that do so at once end with
+	 * one store.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_WRONG_STORE_SECRET`, `ERR_E2EE_STORE_CORRUPT`,
+	 * `ERR_E2EE_STORE_TOO_NEW`, `ERR_E2EE_STORE_LOCKED`, `ERR_E2EE_STORE_IO` or
+	 * `ERR_E2EE_INVALID_ARGUMENT`; the store is then as it was.
+	 */
+	static open(options: PersistenceStoreOptions): Promise<PersistenceStore>;
+	/**
+	 * Removes everything that stores of this name have kept. Their keys are lost, except for what the
+	 * Rocket.Chat server has itself.
+	 *
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_STORE_IO` or `ERR_E2EE_INVALID_ARGUMENT`.
+	 */
+	static erase(options: Omit<PersistenceStoreOptions, "secret">): Promise<void>;
+	/**
+	 * Goes on with other accessors: those of the call under way. What the Apps-Engine gives to one
+	 * call need not work in the next.
+	 *
+	 * @internal
+	 */
+	use(options: Pick<PersistenceStoreOptions, "read" | "persistence">): void;
+	load(prefix: string): Promise<SealedRecord[]>;
+	commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
+	claim(id: string, ttl: number): Promise<boolean>;
+	close(): Promise<void>;
+}
+/** For {@link AppsEngineWorkspace}. */
+export interface AppsEngineWorkspaceOptions {
+	/** `IHttp`. */
+	readonly http: Http;
+	/** Where the server is, as it sees itself: `http://localhost:3000`, or its public address. */
+	readonly url: string;
+	readonly userId: string;
+	/** A personal access token of the bot account. */
+	readonly authToken: string;
+	/** Milliseconds for all attempts of a request: 12,000, far below the Apps-Engine's 30 seconds. */
+	readonly deadline?: number;
+	/** Milliseconds for one attempt: 6,000. */
+	readonly attemptTimeout?: number;
+}
+/**
+ * The server that an app runs in, reached through `IHttp` with a bot account's token.
+ *
+ * It is as patient as {@link RestWorkspace} with rate limits, failures and timeouts, within shorter
+ * deadlines. Files cannot be uploaded, since `IHttp` carries text. `IHttp` follows redirects by
+ * itself and takes the token along, so the url has to be the address that answers.
+ */
+export declare class AppsEngineWorkspace implements Workspace {
+	#private;
+	readonly userId: string;
+	constructor(options: AppsEngineWorkspaceOptions);
+	/**
+	 * Goes on with the accessor of the call under way.
+	 *
+	 * @internal
+	 */
+	use(http: Http): void;
+	/** See {@link Workspace.request}. */
+	request(request: WorkspaceRequest): Promise<WorkspaceResponse>;
+	/** See {@link Workspace.download}. */
+	download(path: string): Promise<Readable>;
+	/** See {@link Workspace.close}. */
+	close(): Promise<void>;
+}
+/** The `alg` of a room key's JWK. */
+export type RoomKeyAlgorithm = "A256GCM" | "A128CBC";
+/**
+ * The key of one room. Whoever holds it reads and writes everything encrypted under it.
+ *
+ * Encrypting and decrypting one message is synchronous, since going to another thread would take
+ * longer than the work.
+ */
+export declare class RoomKey {
+	#private;
+	/** Names the key: a UUID since server 7.13, 12 characters before. */
+	readonly keyId: string;
+	/** The cipher: AES-256-GCM since server 7.13, AES-128-CBC before. */
+	readonly algorithm: RoomKeyAlgorithm;
+	private constructor();
+	/** Makes a key as Rocket.Chat's clients do since 7.13: AES-256-GCM, a random UUID for its id. */
+	static generate(): RoomKey;
+	/**
+	 * Reads a key.
+	 *
+	 * @param jwk - JSON text of the JWK: `kty` is `oct`, `alg` is `A256GCM` or `A128CBC`; the order
+	 * of members does not matter
+	 * @param keyId - 12 or 36 printable ASCII characters; 12 for `A128CBC`
+	 * @throws E2eeError with code `ERR_E2EE_MALFORMED_KEY` or `ERR_E2EE_UNSUPPORTED_ALGORITHM`.
+	 *
+	 * Protocol: §7.2, §7.5.
+	 */
+	static fromJwk(jwk: string, keyId: string): RoomKey;
+	/**
+	 * Wraps the key for a member, with RSA-OAEP and SHA-256.
+	 *
+	 * @param publicKey - JSON text of the member's public JWK: RSA, 2048 bits, exponent 65537
+	 * @returns the key id, then 344 characters of base64: an `E2EKey` or `E2ESuggestedKey`
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_MALFORMED_KEY` or
+	 * `ERR_E2EE_UNSUPPORTED_ALGORITHM`.
+	 *
+	 * Protocol: §7.2.
+	 */
+	wrapFor(publicKey: string): Promise<string>;
+	/**
+	 * Encrypts a message: `rc.v2.aes-sha2` under an AES-256-GCM key, `rc.v1.aes-sha2` under an
+	 * AES-128-CBC one, as every client of that key's time reads.
+	 *
+	 * @param content - only `msg`, `attachments`, `files` and `file` are taken. Dates, bytes
+	 * (`Uint8Array`, `ArrayBuffer`), NaN and the infinities may stand anywhere in the latter three.
+	 * A lone surrogate becomes U+FFFD.
+	 * @throws E2eeError with code `ERR_E2EE_INVALID_ARGUMENT`.
+	 *
+	 * Protocol: §6, §7.4.
+	 */
+	encrypt(content: MessageContent): EncryptedContent;
+	/**
+	 * Decrypts a message of any form that room keys open.
+	 *
+	 * @param content - what {@link encryptedContentOf} found, or the v1 text that old messages have
+	 * in `msg`, or the JSON text of content. Its key id is not compared with this key's.
+	 * @throws E2eeError with code `ERR_E2EE_DECRYPTION_FAILED` (this key does not fit, or somebody
+	 * changed the message), `ERR_E2EE_MALFORMED_ENVELOPE` or `ERR_E2EE_UNSUPPORTED_ALGORITHM`.
+	 *
+	 * Protocol: §6, §7.4.
+	 */
+	decrypt(content: EncryptedContent | string): MessageContent;
+	/**
+	 * Decrypts many messages off the event loop.
+	 *
+	 * @returns for each of `contents`, in order, what it says or why it could not be read. One bad
+	 * message does not keep the others from being read.
+	 */
+	decryptMany(contents: readonly (EncryptedContent | string)[]): Promise<(MessageContent | E2eeError)[]>;
+}
+/**
+ * A user's RSA key pair: RSA-OAEP, 2048 bits, SHA-256. The private half leaves this object only
+ * in the envelope that {@link Identity.lock} makes.
+ *
+ * Protocol: §7.1, §7.3.
+ */
+export declare class Identity {
+	#private;
+	/** JSON text of the public JWK, as Rocket.Chat stores it in `e2e.public_key`. */
+	readonly publicKey: string;
+	/**
+	 * SHA-256 over the public key's SubjectPublicKeyInfo, in hexadecimal, in 16 groups of four, for
+	 * people to compare.
+	 */
+	readonly fingerprint: string;
+	private constructor();
+	/** Makes a key pair, off the event loop; about 50 ms, more when the primes are slow to come. */
+	static generate(): Promise<Identity>;
+	/**
+	 * Opens a stored private key, off the event loop. Both forms are read, v1 and v2, of web and of
+	 * mobile clients, which turn a passphrase outside ASCII into different bytes.
+	 *
+	 * @param storedPrivateKey - `e2e.private_key` of the user, a JSON text
+	 * @param passphrase - the user's E2EE password
+	 * @param userId - the user's `_id`, the salt of form v1
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_WRONG_PASSPHRASE`,
+	 * `ERR_E2EE_MALFORMED_ENVELOPE`, `ERR_E2EE_ITERATIONS_OUT_OF_RANGE`, or
+	 * `ERR_E2EE_MALFORMED_KEY` when what was sealed is not a private key.
+	 *
+	 * Protocol: §7.3.
+	 */
+	static unlock(storedPrivateKey: string, passphrase: string, userId: string): Promise<Identity>;
+	/**
+	 * Reads a private JWK.
+	 *
+	 * @param jwk - JSON text with `n`, `e`, `d`, `p` and `q`, which must fit each other
+	 * @throws E2eeError with code `ERR_E2EE_MALFORMED_KEY` or `ERR_E2EE_UNSUPPORTED_ALGORITHM`.
+	 */
+	static fromPrivateJwk(jwk: string): Identity;
+	/**
+	 * Seals the private key as the web client does, off the event loop: AES-256-GCM with a key
+	 * stretched by PBKDF2-HMAC-SHA256, 100,000 iterations, salt `v2:<userId>:<uuid>`.
+	 *
+	 * @param passphrase - ASCII, since the official clients read nothing else alike; not empty
+	 * @param userId - the user's `_id`: printable ASCII, at most 128 characters
+	 * @returns the JSON text for `e2e.private_key`
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_AMBIGUOUS_PASSPHRASE` or
+	 * `ERR_E2EE_INVALID_ARGUMENT`.
+	 *
+	 * Protocol: §7.3.
+	 */
+	lock(passphrase: string, userId: string): Promise<string>;
+	/**
+	 * Opens a wrapped room key, off the event loop.
+	 *
+	 * @param wrapped - an `E2EKey`, `E2ESuggestedKey` or `oldRoomKeys[].E2EKey`: the key id, then
+	 * 344 characters of base64
+	 * @throws E2eeError (rejects) with code `ERR_E2EE_DECRYPTION_FAILED` when it was wrapped for
+	 * somebody else or changed, `ERR_E2EE_MALFORMED_KEY` or `ERR_E2EE_UNSUPPORTED_ALGORITHM`.
+	 *
+	 * Protocol: §7.2.
+	 */
+	unwrapRoomKey(wrapped: string): Promise<RoomKey>;
+}
+/**
+ * Makes a passphrase for an identity as Rocket.Chat's clients do: 12 of 2,048 English words,
+ * joined by spaces; 132 bits of randomness.
+ */
+export declare function generatePassphrase(): string;
+/**
+ * Keeps records in this process, and forgets them with it: for tests, and for replicas that
+ * rebuild everything from the server when they start.
+ */
+export declare class MemoryStore implements RecordStore {
+	#private;
+	/** @internal */
+	readonly vault: Vault;
+	private constructor();
+	/** Makes an empty store, with a data key of its own. */
+	static open(): Promise<MemoryStore>;
+	load(prefix: string): Promise<SealedRecord[]>;
+	commit(batch: readonly RecordChange[], claims?: readonly Claim[]): Promise<void>;
+	claim(id: string, ttl: number): Promise<boolean>;
+	close(): Promise<void>;
 }
 
 export {};
