@@ -231,8 +231,20 @@ export interface MessageContent {
  * Protocol: §4.1, §7.4, §8.1.
  */
 export declare function encryptedContentOf(message: object): EncryptedContent | undefined;
-type OtrState = "NOT_STARTED" | "REQUESTED" | "ESTABLISHING" | "ESTABLISHED" | "DECLINED" | "TIMEOUT" | "ERROR";
-interface OtrMessage {
+/**
+ * Where an off-the-record session stands.
+ *
+ * - `NOT_STARTED`: nothing is under way
+ * - `REQUESTED`: the peer asks; the application has ten seconds to accept or decline
+ * - `ESTABLISHING`: we have asked, or asked for new keys
+ * - `ESTABLISHED`: messages can be sent and read
+ * - `DECLINED`: the peer refused
+ * - `TIMEOUT`: nobody answered in time
+ * - `ERROR`: the server did not take the handshake or its answer
+ */
+export type OtrState = "NOT_STARTED" | "REQUESTED" | "ESTABLISHING" | "ESTABLISHED" | "DECLINED" | "TIMEOUT" | "ERROR";
+/** An off-the-record message of the peer's. It is nowhere else. */
+export interface OtrMessage {
 	roomId: string;
 	messageId: string;
 	/** The sender: always the peer. */
@@ -242,7 +254,8 @@ interface OtrMessage {
 	/** By the sender's clock. */
 	ts?: Date;
 }
-interface OtrSessionEvents {
+/** The events of an {@link OtrSession}, and what they carry. */
+export interface OtrSessionEvents {
 	/** The state has changed; `ESTABLISHED` comes again after each refresh. */
 	state: {
 		roomId: string;
@@ -261,7 +274,8 @@ interface OtrSessionEvents {
 		error: E2eeError;
 	};
 }
-interface OtrRequest {
+/** Somebody asks for an off-the-record session. */
+export interface OtrRequest {
 	roomId: string;
 	/** Who asks, as the event says: the other member of the direct message. */
 	userId: string;
@@ -276,11 +290,20 @@ interface OtrRequest {
 	/** As {@link OtrRequest.accept}. */
 	decline(): Promise<void>;
 }
-interface SentOtrMessage {
+/** A message that was sent off the record. */
+export interface SentOtrMessage {
 	roomId: string;
 	messageId: string;
 }
-declare class OtrSession extends EventEmitter<{
+/**
+ * An off-the-record session with the other member of a direct message, on servers up to 7.x: see
+ * `Participant.otr`. An emitter of {@link OtrSessionEvents}.
+ *
+ * Its keys are in memory alone, and so are its messages: neither this participant nor the server
+ * stores them. Nothing authenticates the keys, so a server that puts in keys of its own can read
+ * along.
+ */
+export declare class OtrSession extends EventEmitter<{
 	[E in keyof OtrSessionEvents]: [
 		OtrSessionEvents[E]
 	];
@@ -982,13 +1005,15 @@ export declare class Participant extends EventEmitter {
 	 */
 	settled(): Promise<void>;
 }
-interface ParticipantStatus {
+/** What {@link Participant.status} tells. */
+export interface ParticipantStatus {
 	userId: string;
 	/** Of the account's own public key. */
 	fingerprint: string;
 	rooms: RoomStatus[];
 }
-interface RoomStatus {
+/** A room that the account is in, or that was authorised. */
+export interface RoomStatus {
 	roomId: string;
 	/** Whether the account is in it. */
 	member: boolean;
@@ -1213,6 +1238,30 @@ export declare class AppParticipant {
 	 */
 	reset({ read, persistence }: AppAccessors): Promise<void>;
 }
+/** An `ISetting`. */
+export interface AppSetting {
+	id: string;
+	/** A `SettingType`; typed so that it fits that of every version. */
+	type: never;
+	packageValue: string;
+	required: boolean;
+	public: boolean;
+	multiline?: boolean;
+	values?: {
+		key: string;
+		i18nLabel: string;
+	}[];
+	section: string;
+	i18nLabel: string;
+	i18nDescription: string;
+}
+/**
+ * The settings that an {@link AppParticipant} reads, for `configuration.settings.provideSetting`.
+ *
+ * Their labels are keys of translations, `e2ee_url` and `e2ee_url_description` for the first: take
+ * the texts from `i18n/` of the example app into the app's own.
+ */
+export declare function e2eeSettings(): AppSetting[];
 /** How {@link PersistenceStore.open} opens a store. */
 export interface PersistenceStoreOptions {
 	/** `IRead` or `IPersistenceRead`. */
@@ -1264,30 +1313,6 @@ export declare class PersistenceStore implements RecordStore {
 	claim(id: string, ttl: number): Promise<boolean>;
 	close(): Promise<void>;
 }
-/** An `ISetting`. */
-export interface AppSetting {
-	id: string;
-	/** A `SettingType`; typed so that it fits that of every version. */
-	type: never;
-	packageValue: string;
-	required: boolean;
-	public: boolean;
-	multiline?: boolean;
-	values?: {
-		key: string;
-		i18nLabel: string;
-	}[];
-	section: string;
-	i18nLabel: string;
-	i18nDescription: string;
-}
-/**
- * The settings that an {@link AppParticipant} reads, for `configuration.settings.provideSetting`.
- *
- * Their labels are keys of translations, `e2ee_url` and `e2ee_url_description` for the first: take
- * the texts from `i18n/` of the example app into the app's own.
- */
-export declare function e2eeSettings(): AppSetting[];
 /** For {@link AppsEngineWorkspace}. */
 export interface AppsEngineWorkspaceOptions {
 	/** `IHttp`. */
