@@ -15,6 +15,8 @@ const BEHAVIOUR = ['bad-input', 'core', 'interop', 'participant', 'vault'];
 
 /** @type {import('jest').Config} */
 module.exports = {
+  // One worker less than cores, as by default, would leave a small machine idle.
+  maxWorkers: '100%',
   projects: [
     {
       ...shared,

@@ -31,7 +31,7 @@ describe('the event loop goes on during', () => {
     ['encryptFile', () => encryptFile(Buffer.alloc(16 * 1024 * 1024))],
     [
       'decryptMany',
-      () => key.decryptMany(Array(1000).fill(key.encrypt({ msg: 'x'.repeat(10_000) }))),
+      () => key.decryptMany(Array(50_000).fill(key.encrypt({ msg: 'x'.repeat(100) }))),
     ],
   ])('%s', async (_name, work) => {
     expect(await turnsDuring(work)).toBeGreaterThan(20);

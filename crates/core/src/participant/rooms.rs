@@ -27,6 +27,9 @@ const EXPORT: &str = "rocketchat-e2ee/keys/1";
 const MAX_PENDING: usize = 500;
 /// How long a request for keys is not repeated, in milliseconds.
 const REQUEST_PAUSE: u64 = 60_000;
+/// How long a server of before 8.7 may take between seeing that a room has no key and writing that
+/// it has one, in milliseconds.
+const OVERWRITING: u64 = 250;
 
 /// One room, as far as it is known.
 #[derive(Default)]
@@ -1012,7 +1015,12 @@ impl Shared {
             _ => {}
         }
         // Whoever the room names has won, whatever the answer was: it may belong to an earlier
-        // attempt of ours, and servers before 8.7 let two creators overwrite each other.
+        // attempt of ours. Servers before 8.7 let two creators overwrite each other, and whoever
+        // hands in a key and is overwritten then is served by nobody: so what is under way gets
+        // the time to arrive.
+        if self.server_version().await? < (8, 7) {
+            self.host.sleep(OVERWRITING).await?;
+        }
         self.refresh_room(id).await?;
         if self.names(id, &key) {
             let body = json!({ "uid": self.options.user_id, "rid": id, "key": wrapped });
