@@ -298,6 +298,19 @@ describe.each(['7.0', '8.8'] as const)('in a workspace of version %s', (version)
     expect(thrown[0]).toThrow('cannot handle 1');
   });
 
+  test('a round of an idle bot in 50 rooms is two requests: 8 a minute', async () => {
+    for (let room = 0; room < 50; room++) {
+      workspace.createRoom('p', [ann.account, bob.account, bot], { encrypted: true });
+    }
+    const participant = await participate({ rooms: 'all' });
+    // The first round makes the keys; the second sees what the server says of that.
+    await participant.sync();
+    await participant.sync();
+    const before = workspace.requests.containing('/api/').length;
+    for (let round = 0; round < 4; round++) await participant.sync();
+    expect(workspace.requests.containing('/api/').length - before).toBe(8);
+  }, 60_000);
+
   test('only authorised rooms', async () => {
     const other = workspace.createRoom('p', [ann.account, bot], { encrypted: true })._id;
     const participant = await participate();

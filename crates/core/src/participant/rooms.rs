@@ -29,7 +29,7 @@ const MAX_PENDING: usize = 500;
 const REQUEST_PAUSE: u64 = 60_000;
 /// How long a server of before 8.7 may take between seeing that a room has no key and writing that
 /// it has one, in milliseconds.
-const OVERWRITING: u64 = 250;
+const OVERWRITING: u64 = 100;
 
 /// One room, as far as it is known.
 #[derive(Default)]
