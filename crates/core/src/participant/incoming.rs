@@ -188,6 +188,7 @@ impl Shared {
         self.catch_up(Some(id)).await?;
         let mut settled = vec![true; messages.len()];
         let (mut told, new) = self.sort_out(id, messages, &mut settled);
+        let asked = self.host.now();
         let leases = new.iter().map(|message| format!("lease/{}", message.key)).collect();
         let leased = self.host.claim(leases, LEASE).await?;
         let mut ours = Vec::new();
@@ -205,6 +206,12 @@ impl Shared {
         }
         // Only who has the lease looks, so nobody else's look is taken for an acknowledgement.
         let unhandled = self.host.claim(ours.iter().map(Readable::handled).collect(), LOOK).await?;
+        if self.host.now() >= asked.saturating_add(LEASE) {
+            return Err(Failure::new(
+                Code::StoreLocked,
+                "the store took so long to answer that another process may tell these messages",
+            ));
+        }
         for (mut message, unhandled) in ours.into_iter().zip(unhandled) {
             if unhandled {
                 if let Some(decrypted) = message.decrypted.take() {

@@ -471,6 +471,14 @@ impl Shared {
         }
     }
 
+    /// Refuses what is to be sent to a room that is not authorised, that the account has left, or
+    /// whose encryption is switched off.
+    fn expect_open(&self, id: &str) -> Result<()> {
+        self.expect_authorized(id)?;
+        self.expect_member(id)?;
+        self.expect_switched_on(id)
+    }
+
     /// One attempt. `None`: it stays in the outbox.
     async fn attempt(self: &Arc<Self>, id: &str, record: &Record) -> Option<Outcome> {
         if self.host.now() > record.expires {
@@ -478,10 +486,7 @@ impl Shared {
                 Failure::new(Code::Expired, "the message waited too long and was not sent");
             return Some(Outcome::Error(failure));
         }
-        if let Err(failure) = self.expect_authorized(id).and_then(|()| self.expect_member(id)) {
-            return Some(Outcome::Error(failure));
-        }
-        if let Err(failure) = self.expect_switched_on(id) {
+        if let Err(failure) = self.expect_open(id) {
             return Some(Outcome::Error(failure));
         }
         let key = self.expect_usable(id).ok()?;
@@ -490,6 +495,10 @@ impl Shared {
             // The store does not count now.
             Err(_) => return None,
             Ok(()) => {}
+        }
+        // The room may have been given up, left or switched off while the store counted.
+        if let Err(failure) = self.expect_open(id) {
+            return Some(Outcome::Error(failure));
         }
         let body = match self.envelope(id, &key, record) {
             Ok(body) => body,

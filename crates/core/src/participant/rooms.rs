@@ -341,7 +341,7 @@ impl Shared {
             room.opened = None;
             room.old_keys_of = None;
         }
-        if let Err(failure) = self.write_room(id, true).await {
+        if let Err(failure) = self.write_room(id, Some(authorized)).await {
             // Authorised again, it is written again. What is given up stays so.
             if let (true, Some(room)) = (authorized, self.state().rooms.get_mut(id)) {
                 room.record.authorized = false;
@@ -375,23 +375,29 @@ impl Shared {
 
     /// Writes what is kept of the room. In turn, so that the last to write is right.
     async fn save_room(&self, id: &str) -> Result<()> {
-        self.write_room(id, false).await
+        self.write_room(id, None).await
     }
 
-    /// Whether a room is authorised is for who `decides` it now; anybody else keeps what another
+    /// Whether a room is authorised is for who has `decided` it now; anybody else keeps what another
     /// process has decided meanwhile. In turn, so that the last to write is right.
-    async fn write_room(&self, id: &str, decides: bool) -> Result<()> {
-        self.alone(format!("save/{id}"), self.write_room_alone(id, decides)).await
+    async fn write_room(&self, id: &str, decided: Option<bool>) -> Result<()> {
+        self.alone(format!("save/{id}"), self.write_room_alone(id, decided)).await
     }
 
-    async fn write_room_alone(&self, id: &str, decides: bool) -> Result<()> {
-        let Some(record) = self.state().rooms.get(id).map(|room| room.record.clone()) else {
+    async fn write_room_alone(&self, id: &str, decided: Option<bool>) -> Result<()> {
+        let Some(mut record) = self.state().rooms.get(id).map(|room| room.record.clone()) else {
             return Ok(());
         };
+        // What was decided may be undone in memory, where a record of before was read meanwhile.
+        match decided {
+            Some(true) => (record.authorized, record.given_up) = (true, false),
+            Some(false) => record = Record { given_up: true, ..Record::default() },
+            None => {}
+        }
         let authorized = record.authorized;
         let merged = self
             .write(&format!("room/{id}"), record, |theirs: Record, ours: Record| {
-                let kept = if decides { &ours } else { &theirs };
+                let kept = if decided.is_some() { &ours } else { &theirs };
                 Record {
                     authorized: kept.authorized,
                     given_up: kept.given_up,
@@ -406,8 +412,10 @@ impl Shared {
             .await?;
         let mut state = self.state();
         let room = state.rooms.entry(id.to_owned()).or_default();
+        if decided.is_some() {
+            room.take_record(merged)?;
         // Where it was decided anew meanwhile, that is written next.
-        if room.record.authorized == authorized
+        } else if room.record.authorized == authorized
             && let Some(event) = room.take_record(merged)?
         {
             self.host.emit(event, json!({ "roomId": id }));
