@@ -430,6 +430,7 @@ function files() {
     rounds: 7,
     moment: 0,
     cpu: true,
+    collect: true,
     goals: [
       goal('node:crypto, streams of 64 KB', 1.4),
       goal('node:crypto, streams of 64 KB', 1.4, 'ours, in one'),
@@ -465,6 +466,7 @@ async function filesBack() {
     rounds: 7,
     moment: 0,
     cpu: true,
+    collect: true,
     goals: [],
     peers: [
       {

@@ -2,6 +2,11 @@
 // busy machine slows all of them alike. A ratio is the median of the rounds' ratios.
 
 import { isDeepStrictEqual } from 'node:util';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc');
 
 export const median = (values) => quantile(values, 0.5);
 
@@ -13,10 +18,12 @@ export function quantile(values, q) {
 /**
  * Nanoseconds for each item: `run` is repeated until `moment` milliseconds are over. With `cpu`, the
  * processor time of all threads is counted, garbage collection with it, and not the time on the
- * clock, of which other programs take their part.
+ * clock, of which other programs take their part. With `collect`, the
+ * garbage of who came before is taken away first.
  */
-async function time(peer, moment, cpu) {
+async function time(peer, { moment, cpu = false, collect = false }) {
   let items = 0;
+  if (collect) collectGarbage();
   const used = process.cpuUsage();
   const start = process.hrtime.bigint();
   let now = start;
@@ -35,7 +42,8 @@ async function time(peer, moment, cpu) {
  * Measures the peers of a job. A peer is `{ name, items, run, result }`: `run` does the job for
  * `items` things, and `result` does it once for a value that must be alike for all peers.
  */
-export async function compare({ rounds, moment, mean = false, cpu = false, peers }) {
+export async function compare(job) {
+  const { rounds, mean = false, peers } = job;
   let expected;
   for (const { name, result } of peers) {
     if (!result) continue;
@@ -44,13 +52,13 @@ export async function compare({ rounds, moment, mean = false, cpu = false, peers
     if (!isDeepStrictEqual(value, expected)) throw new Error(`${name} gives something else`);
   }
   // Once for the optimiser.
-  for (const peer of peers) await time(peer, moment, cpu);
+  for (const peer of peers) await time(peer, job);
   const times = peers.map(() => []);
   for (let round = 0; round < rounds; round++) {
     // From another one each time: what follows a slow peer would always find the caches cold.
     for (let turn = 0; turn < peers.length; turn++) {
       const place = (round + turn) % peers.length;
-      times[place].push(await time(peers[place], moment, cpu));
+      times[place].push(await time(peers[place], job));
     }
   }
   const middle = mean

@@ -193,13 +193,20 @@ async function transform(cipher: FileEncryptor | FileDecryptor, data: Uint8Array
   }
   if (data.length <= SMALL) return transformSmall(cipher, data);
   const result = Buffer.allocUnsafeSlow(data.length);
+  let work = Promise.resolve();
   for (let start = 0; start < result.length; start += PIECE) {
     if (data.length !== result.length) {
       throw new E2eeError('ERR_E2EE_INVALID_ARGUMENT', 'data was taken away during the work');
     }
-    const piece = data.subarray(start, start + PIECE);
-    result.set(await guardAsync(() => cipher.updateLater(piece)), start);
+    // Copied, and its memory given by the system, while the piece before is at work.
+    const piece = result.subarray(start, start + PIECE);
+    piece.set(data.subarray(start, start + PIECE));
+    await work;
+    work = guardAsync(() => cipher.updateLater(piece));
+    // Whoever waits for it is told; until then nobody needs to be.
+    work.catch(() => undefined);
   }
+  await work;
   return result;
 }
 

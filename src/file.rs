@@ -26,15 +26,10 @@ impl<C: Send + 'static> Running<C> {
         guard(|| with(&self.0, |cipher| work(cipher, piece)))
     }
 
-    /// On a copy and off the event loop: the caller's bytes may be changed, or taken away, by
-    /// JavaScript that runs meanwhile.
-    fn update_later(&self, piece: &[u8], work: fn(&mut C, &mut [u8])) -> AsyncTask<Job<Buffer>> {
+    /// In place and off the event loop. JavaScript must not have shown the piece to anybody.
+    fn update_later(&self, mut piece: Buffer, work: fn(&mut C, &mut [u8])) -> AsyncTask<Job<()>> {
         let cipher = Arc::clone(&self.0);
-        let mut piece = piece.to_vec();
-        spawn(move || {
-            with(&cipher, |cipher| work(cipher, &mut piece))?;
-            Ok(piece.into())
-        })
+        spawn(move || with(&cipher, |cipher| work(cipher, &mut piece)))
     }
 
     fn finish<T>(&self, work: impl FnOnce(C) -> Result<T, FileError>) -> Result<T, Failure> {
@@ -83,9 +78,9 @@ impl FileEncryptor {
         self.running.update(&mut piece, Encryptor::update)
     }
 
-    /// Encrypts a copy of the next piece off the event loop.
-    #[napi(ts_return_type = "Promise<Buffer>")]
-    pub fn update_later(&self, piece: &[u8]) -> AsyncTask<Job<Buffer>> {
+    /// Encrypts the next piece in place off the event loop; nobody else may know it until then.
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn update_later(&self, piece: Buffer) -> AsyncTask<Job<()>> {
         self.running.update_later(piece, Encryptor::update)
     }
 
@@ -119,9 +114,9 @@ impl FileDecryptor {
         self.running.update(&mut piece, Decryptor::update)
     }
 
-    /// Decrypts a copy of the next piece off the event loop.
-    #[napi(ts_return_type = "Promise<Buffer>")]
-    pub fn update_later(&self, piece: &[u8]) -> AsyncTask<Job<Buffer>> {
+    /// Decrypts the next piece in place off the event loop; nobody else may know it until then.
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn update_later(&self, piece: Buffer) -> AsyncTask<Job<()>> {
         self.running.update_later(piece, Decryptor::update)
     }
 

@@ -39,11 +39,10 @@ impl FileEncryptor {
         Ok(())
     }
 
-    /// Encrypts a copy of the next piece.
+    /// The same: there is no other thread.
     #[wasm_bindgen(js_name = updateLater)]
-    pub fn update_later(&mut self, mut piece: Vec<u8>) -> Result<Vec<u8>, Failure> {
-        self.update(&mut piece)?;
-        Ok(piece)
+    pub fn update_later(&mut self, piece: &mut [u8]) -> Result<(), Failure> {
+        self.update(piece)
     }
 
     /// Ends the file; returns the hash of its plain bytes in hexadecimal.
@@ -73,11 +72,10 @@ impl FileDecryptor {
         Ok(())
     }
 
-    /// Decrypts a copy of the next piece.
+    /// The same: there is no other thread.
     #[wasm_bindgen(js_name = updateLater)]
-    pub fn update_later(&mut self, mut piece: Vec<u8>) -> Result<Vec<u8>, Failure> {
-        self.update(&mut piece)?;
-        Ok(piece)
+    pub fn update_later(&mut self, piece: &mut [u8]) -> Result<(), Failure> {
+        self.update(piece)
     }
 
     /// Ends the file and checks its hash.
