@@ -11,6 +11,8 @@ const SEEDS = process.env.FAULT_SEED
   ? [Number(process.env.FAULT_SEED)]
   : Array.from({ length: Number(process.env.FAULT_SEEDS ?? 8) }, (_, index) => index + 1);
 
+afterEach(() => jest.restoreAllMocks());
+
 describe.each(['7.0', '8.8'] as const)('with faults, in a workspace of version %s', (version) => {
   test.each(SEEDS)(
     'seed %i: no message is lost or told twice, none leaves in clear',
