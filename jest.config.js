@@ -17,6 +17,8 @@ const BEHAVIOUR = ['bad-input', 'core', 'interop', 'participant', 'vault'];
 module.exports = {
   // One worker less than cores, as by default, would leave a small machine idle.
   maxWorkers: '100%',
+  // A busy machine is no failure.
+  testTimeout: 30_000,
   projects: [
     {
       ...shared,

@@ -348,8 +348,9 @@ impl Shared {
         let message_id = self.new_message_id();
         let wait = message.deadline.unwrap_or(DEADLINE);
         // One after the other, or the answers of server and store would decide the order.
-        self.alone(format!("enqueue/{id}"), self.enqueue(id, &message_id, message, wait)).await?;
-        self.expire_later(id, wait);
+        let enqueue = self.enqueue(id, &message_id, message, wait);
+        let expires = self.alone(format!("enqueue/{id}"), enqueue).await?;
+        self.expire_later(id, expires);
         self.flush(id).await;
         let outcome = self.host.until(|| self.take_outcome(id, &message_id)).await;
         match outcome {
@@ -358,20 +359,21 @@ impl Shared {
         }
     }
 
-    /// Puts a message at the end of the room's outbox, and into the store.
+    /// Puts a message at the end of the room's outbox, and into the store. Returns when its time is
+    /// over, in milliseconds since 1970.
     async fn enqueue(
         self: &Arc<Self>,
         id: &str,
         message_id: &str,
         message: OutgoingMessage,
         wait: u64,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         self.catch_up(Some(id)).await?;
         self.expect_authorized(id)?;
         self.expect_encrypted(id).await?;
         let now = self.host.now();
-        let record =
-            Record { id: message_id.to_owned(), message, expires: now.saturating_add(wait) };
+        let expires = now.saturating_add(wait);
+        let record = Record { id: message_id.to_owned(), message, expires };
         let time = {
             let mut state = self.state();
             let room = state.rooms.entry(id.to_owned()).or_default();
@@ -387,7 +389,7 @@ impl Shared {
         if let Some(room) = self.state().rooms.get_mut(id) {
             room.outbox.push(Waiting { name, record, attended: true, outcome: None });
         }
-        Ok(())
+        Ok(expires)
     }
 
     fn take_outcome(&self, id: &str, message_id: &str) -> Option<Outcome> {
@@ -399,11 +401,16 @@ impl Shared {
         outbox.remove(place).outcome
     }
 
-    /// Looks at the room's outbox again when this message's time is over.
-    fn expire_later(self: &Arc<Self>, id: &str, wait: u64) {
+    /// Looks at the room's outbox again when a message's time is over.
+    fn expire_later(self: &Arc<Self>, id: &str, expires: u64) {
         let (shared, id) = (Arc::clone(self), id.to_owned());
         self.host.spawn(async move {
-            let _closed = shared.host.sleep(wait + 1).await;
+            // Timers can be early: their clock may have been read before a long piece of work.
+            while let left @ 1.. = expires.saturating_add(1).saturating_sub(shared.host.now()) {
+                if shared.host.sleep(left).await.is_err() {
+                    break;
+                }
+            }
             shared.flush(&id).await;
         });
     }
@@ -424,7 +431,7 @@ impl Shared {
             }
         }
         for (id, expires) in waits {
-            self.expire_later(&id, expires.saturating_sub(self.host.now()));
+            self.expire_later(&id, expires);
         }
         Ok(())
     }
