@@ -145,6 +145,8 @@ struct World {
     flights: Vec<Flight>,
     sent: Vec<Sent>,
     faults: bool,
+    /// Whether what faults have done is still on its way.
+    aftermath: bool,
     /// Who was ever removed from a room.
     churned: BTreeSet<(String, String)>,
     /// Where an account gave up a room, and forgot its keys: by store.
@@ -196,6 +198,7 @@ impl World {
             flights: Vec::new(),
             sent: Vec::new(),
             faults: true,
+            aftermath: true,
             churned: BTreeSet::new(),
             ever_given_up: BTreeSet::new(),
             told: BTreeMap::new(),
@@ -441,13 +444,15 @@ impl World {
     fn expect_known(&self, process: usize, error: &Value) {
         let code = error["code"].as_str().unwrap_or_default();
         let explained = match code {
-            "ERR_E2EE_WORKSPACE" => self.faults || error.get("status").is_some(),
+            "ERR_E2EE_WORKSPACE" => self.aftermath || error.get("status").is_some(),
             // Here, a store may take minutes to answer: longer than a lease.
             "ERR_E2EE_STORE_LOCKED" => {
-                self.faults || error["message"].to_string().contains("took so long")
+                self.aftermath || error["message"].to_string().contains("took so long")
             }
             "ERR_E2EE_NO_ROOM_KEY" | "ERR_E2EE_NOT_A_MEMBER" => true,
-            "ERR_E2EE_ROOM_NOT_AUTHORIZED" | "ERR_E2EE_IDENTITY_REVOKED" => self.plan.changes,
+            // Where the store does not write that a room is authorised, it is not.
+            "ERR_E2EE_ROOM_NOT_AUTHORIZED" => self.plan.changes || self.aftermath,
+            "ERR_E2EE_IDENTITY_REVOKED" => self.plan.changes,
             "ERR_E2EE_WRONG_PASSPHRASE" => {
                 self.accounts[self.processes[process].account].passphrases.len() > 1
             }
@@ -945,6 +950,7 @@ impl World {
                 }
             }
             self.drain();
+            self.aftermath = false;
             for process in 0..self.processes.len() {
                 if !self.processes[process].revoked {
                     assert!(self.processes[process].opened, "process {process} does not open");
