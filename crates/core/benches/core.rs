@@ -1,6 +1,11 @@
 //! `cargo bench -p rocketchat-e2ee --features aws-lc --bench core`: the core without a boundary.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::unreachable)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::unreachable,
+    reason = "a benchmark ends where something fails"
+)]
 
 mod jobs;
 

@@ -20,7 +20,7 @@ pub struct FileEncryptor {
 impl FileEncryptor {
     /// Draws key and iv.
     #[wasm_bindgen(constructor)]
-    #[allow(clippy::new_without_default)]
+    #[allow(clippy::new_without_default, reason = "only JavaScript makes one")]
     pub fn new() -> Self {
         let cipher = Encryptor::new(&mut HostRandom);
         let encryption = cipher.encryption().to_json().to_string();

@@ -20,13 +20,6 @@ const MARKER: &str = "tell nobody about this: ";
 /// Longer than any run, so that no message expires.
 const DEADLINE: u64 = 1000 * 24 * 60 * 60 * 1000;
 
-/// Whether a message may stay untold after the end of a process that had claimed it and not yet
-/// told it: so it is while a claim is for good. Where a claim is a lease, it is `false`.
-const LOST_BY_KILL: bool = false;
-/// Whether a message may be told again after the end of a process that had told it: so it is where
-/// a claim is a lease, to be confirmed after telling. While a claim is for good, it is `false`.
-const REPEATED_BY_KILL: bool = true;
-
 /// The size of a run.
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
@@ -153,10 +146,6 @@ struct World {
     ever_given_up: BTreeSet<(usize, String)>,
     /// Who told each message to the application, by store: the process and its life.
     told: BTreeMap<(usize, String), Vec<(usize, u64)>>,
-    /// Claims that were granted and whose process does not know yet: by process, life and effect.
-    granted: BTreeMap<(usize, u64, u64), (usize, String)>,
-    /// Those whose process ended before it knew.
-    cut_claims: BTreeSet<(usize, String)>,
     /// Keys that were told to be a room's, by store and room: they are kept for good.
     held: BTreeMap<(usize, String), BTreeSet<String>>,
     /// Who made the keys of each room: process and store.
@@ -202,8 +191,6 @@ impl World {
             churned: BTreeSet::new(),
             ever_given_up: BTreeSet::new(),
             told: BTreeMap::new(),
-            granted: BTreeMap::new(),
-            cut_claims: BTreeSet::new(),
             held: BTreeMap::new(),
             makers: BTreeMap::new(),
             to_pin: Vec::new(),
@@ -420,8 +407,7 @@ impl World {
                     self.processes[*process].life != *life || !self.processes[*process].alive
                 };
                 let killed = told.iter().filter(ended).count();
-                let excused = if REPEATED_BY_KILL { killed } else { 0 };
-                assert!(told.len() <= excused, "a message was told twice: {data}");
+                assert!(told.len() <= killed, "a message was told twice: {data}");
                 told.push((process, self.processes[process].life));
             }
             "error" => self.expect_known(process, &data["error"]),
@@ -554,7 +540,6 @@ impl World {
             Stage::Sleep(_) => Stage::Answer(Outcome::Ok(Value::Null)),
             Stage::Answer(_) | Stage::Seen(..) if !awaited => return,
             Stage::Answer(outcome) => {
-                self.granted.remove(&(process, life, id));
                 return self.step(process, vec![Input::Answer { id, outcome }]);
             }
             Stage::Seen(outcome, rooms, read) => {
@@ -581,13 +566,7 @@ impl World {
                 Stage::Answer(self.stores[store].commit(&changes, &claims, now))
             }
             Stage::Claim(name, ttl) => {
-                let outcome = self.stores[store].claim(&name, ttl, self.server.now);
-                if let (Outcome::Ok(Value::Bool(true)), Some(message)) =
-                    (&outcome, name.strip_prefix("message/"))
-                {
-                    self.granted.insert((process, life, id), (store, message.to_owned()));
-                }
-                Stage::Answer(outcome)
+                Stage::Answer(self.stores[store].claim(&name, ttl, self.server.now))
             }
         };
         // Without a life to answer to, only what the server still does goes on.
@@ -884,8 +863,6 @@ impl World {
             }
         }
         self.flights = kept;
-        let cut = self.granted.extract_if(.., |(who, when, _), _| *who == process && *when == life);
-        self.cut_claims.extend(cut.map(|(_, claim)| claim));
         let store = self.processes[process].store;
         let shared = self.processes.iter().filter(|other| other.store == store).count() > 1;
         if fresh && !shared {
@@ -1309,8 +1286,7 @@ impl World {
         let name = format!("{}/{edited}", message["_id"].as_str().expect("an id"));
         let place = (store, name);
         let told = self.told.get(&place).is_some_and(|told| !told.is_empty());
-        let excused = LOST_BY_KILL && self.cut_claims.contains(&place);
-        assert!(told || excused, "process {process} never told {message} of {room}");
+        assert!(told, "process {process} never told {message} of {room}");
         self.report.told += usize::from(told);
     }
 
