@@ -1099,6 +1099,10 @@ export interface ParticipantEvents {
  *
  * It is an emitter of {@link ParticipantEvents}, and an async iterable of messages. An `error`
  * event that nobody listens to is dropped: it never ends the process.
+ *
+ * Listeners may be asynchronous. An {@link E2eeError} that one throws, or rejects with, is told by the
+ * event `error`, where that has a listener; anything else is uncaught, as everywhere. Neither keeps
+ * anything from other listeners, nor ends what is under way.
  */
 export declare class Participant extends EventEmitter {
 	#private;
@@ -1124,8 +1128,9 @@ export declare class Participant extends EventEmitter {
 	/** One full round by hand: keys, rooms, suggestions, waiting members, outbox, messages. */
 	sync(): Promise<void>;
 	/**
-	 * Ends everything: off-the-record sessions, timers, connections, the store. What was sent and not
-	 * yet answered, waits.
+	 * Ends everything: off-the-record sessions, timers, connections, the store. What is under way may
+	 * end by itself within a second; calls that have not reject with `ERR_E2EE_CLOSED` then, and what
+	 * they were to send waits in the store.
 	 */
 	close(): Promise<void>;
 	/** Sends a message; resolves when the server has it. */
@@ -1272,7 +1277,13 @@ export declare class Participant extends EventEmitter {
 		/** Every pin, by user. */
 		list: () => Promise<Record<string, TrustedKey>>;
 	};
-	/** The messages that arrive from now on, until the participant is closed. */
+	/**
+	 * The messages that arrive from now on, until the participant is closed.
+	 *
+	 * @throws E2eeError (the iteration rejects) when no more can come: with code
+	 * `ERR_E2EE_IDENTITY_REVOKED`, or with `ERR_E2EE_WORKSPACE` and status 401 where the login is not valid
+	 * any more. What passes is told by the event `error` alone.
+	 */
 	[Symbol.asyncIterator](): AsyncGenerator<DecryptedMessage>;
 	/**
 	 * Resolves when nothing is under way but waiting: what a round has set going goes on after it.

@@ -52,6 +52,10 @@ test('echo.mjs echoes in an encrypted room, and ends when it is told to', async 
       E2EE_STORE_SECRET: 'store secret',
     },
   });
+  let errors = '';
+  child.stderr.on('data', (data) => {
+    errors += data;
+  });
   const until = async (ready: () => unknown) => {
     const deadline = Date.now() + 20_000;
     while (!ready() && Date.now() < deadline) {
@@ -67,7 +71,7 @@ test('echo.mjs echoes in an encrypted room, and ends when it is told to', async 
   expect((await ann.read(rid, echoed() ?? {})).msg).toBe('ann said: hello');
   const closed = once(child, 'close');
   child.kill('SIGINT');
-  expect((await closed)[0]).toBe(0);
+  expect({ code: (await closed)[0], errors }).toEqual({ code: 0, errors: '' });
   await workspace.close();
   rmSync(folder, { recursive: true });
 }, 60_000);

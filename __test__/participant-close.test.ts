@@ -2,7 +2,8 @@ import { spawn } from 'child_process';
 import { mkdtempSync, rmSync } from 'fs';
 import { tmpdir } from 'os';
 import { join } from 'path';
-import { participate, random } from './participate';
+import { type RecordStore, SqliteStore } from '..';
+import { participate, postedBy, random, SECRET, until } from './participate';
 import { Person } from './webcrypto-client/person';
 import { type Account, Workspace } from './workspace';
 
@@ -123,7 +124,8 @@ test('close at any moment ends every call with a code, and the store opens again
     for (const outcome of await outcomes) {
       if (outcome.status === 'rejected') expect(outcome.reason.code).toMatch(/^ERR_E2EE_/);
     }
-    expect(Date.now() - before).toBeLessThan(1000);
+    // A second of grace, and the ends of connections and files.
+    expect(Date.now() - before).toBeLessThan(3000);
   }
   const last = await participate(workspace, bot, { path, rooms: [rid] });
   await last.sync();
@@ -135,3 +137,89 @@ test('close at any moment ends every call with a code, and the store opens again
   process.off('unhandledRejection', listen);
   expect(workspace.requests.containing('secret')).toEqual([]);
 }, 60_000);
+
+describe('what is under way when it is closed', () => {
+  test('ends, where the server answers in time: an answer that a listener sends', async () => {
+    const participant = await participate(workspace, bot, { realtime: true, rooms: [rid] });
+    await participant.start();
+    await ann.fetchKeys(rid);
+    const sent: Promise<unknown>[] = [];
+    participant.on('message', ({ document }) => {
+      sent.push(participant.sendEncryptedMessage(rid, `secret echo of ${document.msg}`));
+    });
+    const slow = { kind: 'delay', ms: 200, when: 'after' } as const;
+    workspace.faults.rest('chat.sendMessage', slow, { uid: bot._id });
+    await ann.say(rid, 'a secret');
+    await until('it has been posted', () => postedBy(bot, rid, workspace).length === 1);
+    await participant.close();
+    expect(await Promise.allSettled(sent)).toMatchObject([{ status: 'fulfilled' }]);
+  });
+
+  test('is given up after a second, which a listener may leave to itself', async () => {
+    const path = join(folder, 'store');
+    const participant = await participate(workspace, bot, { path, rooms: [rid] });
+    await participant.sync();
+    await ann.fetchKeys(rid);
+    const errors: unknown[] = [];
+    participant.on('error', ({ error }) => errors.push(error));
+    participant.on('message', ({ document }) =>
+      participant.sendEncryptedMessage(rid, `secret echo of ${document.msg}`),
+    );
+    workspace.faults.rest('chat.sendMessage', { kind: 'delay', ms: 60_000 }, { uid: bot._id });
+    await ann.say(rid, 'a secret');
+    await participant.sync();
+    const unhandled: unknown[] = [];
+    const listen = (reason: unknown) => unhandled.push(reason);
+    process.on('uncaughtException', listen).on('unhandledRejection', listen);
+    const before = Date.now();
+    await participant.close();
+    expect(Date.now() - before).toBeLessThan(3000);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    process.off('uncaughtException', listen).off('unhandledRejection', listen);
+    expect({ errors, unhandled }).toEqual({ errors: [], unhandled: [] });
+    // It waits in the store, and goes out once.
+    const next = await participate(workspace, bot, { path, rooms: [rid] });
+    await next.sync();
+    await until('it was sent', () => postedBy(bot, rid, workspace).length > 0);
+    await next.close();
+    expect(await ann.read(rid, postedBy(bot, rid, workspace)[0] ?? {})).toMatchObject({
+      msg: 'secret echo of a secret',
+    });
+  });
+
+  test('are messages: those that were told are acknowledged', async () => {
+    const path = join(folder, 'store');
+    const store = await SqliteStore.open(path, { secret: SECRET });
+    let commitMs = 0;
+    const slow: RecordStore = {
+      vault: store.vault,
+      load: (prefix) => store.load(prefix),
+      commit: async (...batch) => {
+        await new Promise((resolve) => setTimeout(resolve, commitMs));
+        return store.commit(...batch);
+      },
+      claim: (name, ttl) => store.claim(name, ttl),
+      close: () => store.close(),
+    };
+    const first = await participate(workspace, bot, { store: slow, rooms: [rid] });
+    await first.sync();
+    await ann.fetchKeys(rid);
+    commitMs = 50;
+    const told: unknown[] = [];
+    for (let turn = 0; turn < 5; turn++) await ann.say(rid, `secret ${turn}`);
+    let closed: Promise<void> | undefined;
+    first.on('message', ({ document }) => {
+      told.push(document.msg);
+      closed ??= first.close();
+    });
+    await first.sync().catch(() => undefined);
+    await closed;
+    const next = await participate(workspace, bot, { path, rooms: [rid] });
+    next.on('message', ({ document }) => told.push(document.msg));
+    await next.sync();
+    expect(told).toEqual([0, 1, 2, 3, 4].map((turn) => `secret ${turn}`));
+    // What was told and not acknowledged would be told again in a minute.
+    expect(await next.auditTrail({ action: 'read' })).toHaveLength(5);
+    await next.close();
+  });
+});

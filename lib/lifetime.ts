@@ -52,3 +52,17 @@ export function closedError(): E2eeError {
 export function backoff(failures: number, base: number, cap: number): number {
   return Math.random() * Math.min(cap, base * 2 ** Math.min(failures, 30));
 }
+
+/** Waits for so long and no longer; what is under way goes on. */
+export async function within(ms: number, work: Promise<unknown>): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const over = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  try {
+    await Promise.race([work, over]);
+  } finally {
+    clearTimeout(timer);
+    work.catch(() => undefined);
+  }
+}

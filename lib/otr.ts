@@ -1,6 +1,8 @@
 import { EventEmitter } from 'events';
 import { withoutNulls } from './ejson';
 import { E2eeError, type E2eeErrorCode } from './errors';
+import { within } from './lifetime';
+import { callListeners } from './listeners';
 
 /**
  * Where an off-the-record session stands.
@@ -95,8 +97,8 @@ export interface OtrHost {
   check(): void;
   command(command: object): Promise<unknown>;
   request(request: OtrRequest): void;
-  /** Calls a listener; what it throws ends nothing. */
-  guard(act: () => void): void;
+  /** What a listener of a session has thrown, or rejected with. */
+  failed(roomId: string, error: unknown): void;
 }
 
 let open: (roomId: string, host: OtrHost) => OtrSession;
@@ -194,23 +196,27 @@ export class OtrSession extends EventEmitter<{
         break;
       case 'state':
         this.#state = told.state;
-        this.#host.guard(() => this.emit('state', { roomId, state: told.state }));
+        this.#emit('state', { roomId, state: told.state });
         break;
       case 'message': {
         const { type: _type, ...message } = told;
-        this.#host.guard(() => this.emit('message', withoutNulls(message)));
+        this.#emit('message', withoutNulls(message));
         break;
       }
       case 'receipt':
-        this.#host.guard(() => this.emit('receipt', { roomId, messageId: told.messageId }));
+        this.#emit('receipt', { roomId, messageId: told.messageId });
         break;
       case 'undecryptable': {
         const error = new E2eeError(told.error.code, told.error.message);
         const { messageId } = told;
-        this.#host.guard(() => this.emit('undecryptable', { roomId, messageId, error }));
+        this.#emit('undecryptable', { roomId, messageId, error });
         break;
       }
     }
+  }
+
+  #emit<E extends keyof OtrSessionEvents>(event: E, data: OtrSessionEvents[E]): void {
+    callListeners(this, event, data, (error) => this.#host.failed(this.roomId, error));
   }
 
   #request(userId: string, request: number): void {
@@ -250,12 +256,7 @@ export class OtrSessions {
   async end(): Promise<void> {
     const open = [...this.#sessions.values()].filter(({ state }) => OPEN.has(state));
     if (open.length === 0) return;
-    let timer: NodeJS.Timeout | undefined;
-    const enough = new Promise((resolve) => {
-      timer = setTimeout(resolve, GOODBYE_MS);
-    });
-    await Promise.race([enough, Promise.allSettled(open.map((session) => session.end()))]);
-    clearTimeout(timer);
+    await within(GOODBYE_MS, Promise.allSettled(open.map((session) => session.end())));
   }
 
   tell(told: Told): void {

@@ -10,6 +10,8 @@ import {
   encryptFileStream,
   type FileEncryptStream,
 } from './file';
+import { within } from './lifetime';
+import { callListeners } from './listeners';
 import type { EncryptedContent, MessageAttachment, MessageContent } from './message';
 import { native } from './native';
 import { type OtrRequest, type OtrSession, OtrSessions } from './otr';
@@ -186,6 +188,8 @@ const SAFETY_NET = 5 * 60_000;
 
 /** How many messages are decrypted at once: few enough not to hold up the event loop. */
 const BATCH = 500;
+/** How long closing waits for what is under way. */
+const GRACE_MS = 1000;
 /** A longer timer would fire at once. */
 const MAX_TIMER = 2 ** 31 - 1;
 
@@ -234,6 +238,10 @@ interface Caller {
  *
  * It is an emitter of {@link ParticipantEvents}, and an async iterable of messages. An `error`
  * event that nobody listens to is dropped: it never ends the process.
+ *
+ * Listeners may be asynchronous. An {@link E2eeError} that one throws, or rejects with, is told by the
+ * event `error`, where that has a listener; anything else is uncaught, as everywhere. Neither keeps
+ * anything from other listeners, nor ends what is under way.
  */
 export class Participant extends EventEmitter {
   readonly #core: NativeParticipant;
@@ -257,7 +265,7 @@ export class Participant extends EventEmitter {
     check: () => this.#expectRealtime(),
     command: (command) => this.#command(command),
     request: (request) => this.#emit('otrRequest', request),
-    guard: (tell) => this.#guard(tell),
+    failed: (roomId, error) => this.#listenerFailed(roomId, error),
   });
 
   /**
@@ -277,7 +285,7 @@ export class Participant extends EventEmitter {
     try {
       await participant.#command(command);
     } catch (error) {
-      await participant.#stop();
+      participant.#stop();
       throw error;
     }
     setTimeout(() => {
@@ -332,8 +340,9 @@ export class Participant extends EventEmitter {
   }
 
   /**
-   * Ends everything: off-the-record sessions, timers, connections, the store. What was sent and not
-   * yet answered, waits.
+   * Ends everything: off-the-record sessions, timers, connections, the store. What is under way may
+   * end by itself within a second; calls that have not reject with `ERR_E2EE_CLOSED` then, and what
+   * they were to send waits in the store.
    */
   close(): Promise<void> {
     this.#closing ??= this.#end();
@@ -341,9 +350,11 @@ export class Participant extends EventEmitter {
   }
 
   async #end(): Promise<void> {
+    clearTimeout(this.#poll);
     await this.#otr.end();
-    await this.#stop();
-    this.emit('close');
+    await within(GRACE_MS, this.settled());
+    this.#stop();
+    this.#emit('close', {});
     await this.#workspace.close();
     await this.#store.close();
   }
@@ -679,11 +690,21 @@ export class Participant extends EventEmitter {
       (await this.#command({ command: 'pins' })) as Record<string, TrustedKey>,
   };
 
-  /** The messages that arrive from now on, until the participant is closed. */
+  /**
+   * The messages that arrive from now on, until the participant is closed.
+   *
+   * @throws E2eeError (the iteration rejects) when no more can come: with code
+   * `ERR_E2EE_IDENTITY_REVOKED`, or with `ERR_E2EE_WORKSPACE` and status 401 where the login is not valid
+   * any more. What passes is told by the event `error` alone.
+   */
   async *[Symbol.asyncIterator](): AsyncGenerator<DecryptedMessage> {
     const messages = new Readable({ objectMode: true, read: () => undefined });
     const push = (message: DecryptedMessage) => messages.push(message);
-    const fail = (error: Error) => messages.destroy(error);
+    const fail = ({ error }: ParticipantEvents['error']) => {
+      if (error.status === 401 || error.code === 'ERR_E2EE_IDENTITY_REVOKED') {
+        messages.destroy(error);
+      }
+    };
     const end = () => messages.push(null);
     this.on('message', push).on('error', fail).on('close', end);
     try {
@@ -720,7 +741,7 @@ export class Participant extends EventEmitter {
   }
 
   #see(event: WorkspaceEvent): void {
-    if (this.#closed) return;
+    if (this.#closing) return;
     this.#input(JSON.stringify({ input: 'event', event }));
     // The workspace has ended its watch when the account left the room.
     if (event.type === 'subscription' && event.action === 'inserted') {
@@ -728,7 +749,7 @@ export class Participant extends EventEmitter {
       if (typeof rid === 'string') void this.#watchAgain(rid);
     }
     // For good: nothing will connect again by itself.
-    if (event.type === 'disconnected' && event.error && this.listenerCount('error') > 0) {
+    if (event.type === 'disconnected' && event.error) {
       this.#emit('error', { roomId: '', error: event.error });
     }
   }
@@ -860,7 +881,7 @@ export class Participant extends EventEmitter {
       if (event === 'passphrase') {
         this.#untold = data as ParticipantEvents['passphrase'];
         this.#tellPassphrase();
-      } else if (event !== 'error' || this.listenerCount('error') > 0) {
+      } else {
         this.#emit(event, carried);
       }
     };
@@ -868,19 +889,18 @@ export class Participant extends EventEmitter {
     else tell();
   }
 
-  /** What a listener throws becomes an uncaught exception, and ends nothing that is under way. */
-  #emit(event: string, data: unknown): void {
-    this.#guard(() => this.emit(event, data));
+  #emit(event: string, data: object): void {
+    callListeners(this, event, data, (error) => {
+      if (event === 'error') uncaught(error);
+      else this.#listenerFailed('roomId' in data ? String(data.roomId) : '', error);
+    });
   }
 
-  #guard(tell: () => void): void {
-    try {
-      tell();
-    } catch (error) {
-      queueMicrotask(() => {
-        throw error;
-      });
-    }
+  #listenerFailed(roomId: string, error: unknown): void {
+    // What a listener was at when the participant was closed, ended with it.
+    if (hasCode(error) && error.code === 'ERR_E2EE_CLOSED' && this.#closed) return;
+    if (hasCode(error) && this.listenerCount('error') > 0) this.#emit('error', { roomId, error });
+    else uncaught(error);
   }
 
   /** A passphrase that nobody has heard yet; the core keeps it until somebody has. */
@@ -897,10 +917,10 @@ export class Participant extends EventEmitter {
   #pollAfter(ms: number): void {
     this.#poll = setTimeout(() => {
       this.sync().then(
-        () => this.#closed || this.#pollAfter(ms),
+        () => this.#closing || this.#pollAfter(ms),
         (error) => {
-          if (this.#closed) return;
-          if (this.listenerCount('error') > 0) this.#emit('error', { roomId: '', error });
+          if (this.#closing) return;
+          this.#emit('error', { roomId: '', error });
           this.#pollAfter(ms);
         },
       );
@@ -908,7 +928,7 @@ export class Participant extends EventEmitter {
   }
 
   /** Ends timers and callers; the store and the workspace stay. */
-  async #stop(): Promise<void> {
+  #stop(): void {
     this.#closed = true;
     clearTimeout(this.#poll);
     for (const timer of this.#sleeps) clearTimeout(timer);
@@ -995,6 +1015,12 @@ function outgoing(message: string | OutgoingMessage): object {
   const { attachments } = message;
   // Dates and bytes may stand in attachments only.
   return { ...message, ...(attachments && { attachments: JSON.parse(toEjson(attachments)) }) };
+}
+
+function uncaught(error: unknown): void {
+  queueMicrotask(() => {
+    throw error;
+  });
 }
 
 function errorOf({ code, message, status, errorType }: Failure): E2eeError {

@@ -1,4 +1,5 @@
 import { E2eeError, hasCode } from '../errors';
+import { within } from '../lifetime';
 import { encryptedContentOf } from '../message';
 import { type DecryptedMessage, type OutgoingMessage, Participant } from '../participant';
 import type { Http, Modify, Persistence, Read } from './accessors';
@@ -360,18 +361,4 @@ async function inTime(session: Promise<Session>): Promise<Session> {
     'ERR_E2EE_WORKSPACE',
     'the server, or the store, takes long to answer; what is under way goes on',
   );
-}
-
-/** Waits for so long and no longer; what is under way goes on. */
-async function within(ms: number, work: Promise<unknown>): Promise<void> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const over = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  try {
-    await Promise.race([work, over]);
-  } finally {
-    clearTimeout(timer);
-    work.catch(() => undefined);
-  }
 }
