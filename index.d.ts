@@ -1,5 +1,5 @@
 import { EventEmitter } from 'events';
-import { Readable, Transform } from 'stream';
+import { Duplex, Readable } from 'stream';
 
 declare class Vault {
 	#private;
@@ -454,7 +454,7 @@ export interface EncryptedFile extends FileEncryption {
 	name?: string;
 }
 /** Encrypts what is written to it. */
-export interface FileEncryptStream extends Transform, FileEncryption {
+export interface FileEncryptStream extends Duplex, FileEncryption {
 	/** As in {@link EncryptedFile}. */
 	readonly name?: string;
 	/** Known from the start. */
@@ -463,7 +463,7 @@ export interface FileEncryptStream extends Transform, FileEncryption {
 	readonly hashes: FileEncryption["hashes"];
 }
 /** Decrypts what is written to it. */
-export type FileDecryptStream = Transform;
+export type FileDecryptStream = Duplex;
 /**
  * Encrypts a file as Rocket.Chat's clients do, off the event loop: AES-256-CTR, a fresh key.
  *

@@ -1,5 +1,5 @@
 import { EventEmitter } from 'events';
-import { Readable, Transform } from 'stream';
+import { Duplex, Readable } from 'stream';
 
 /**
  * What went wrong, in a form that stays the same from release to release.
@@ -107,7 +107,7 @@ export interface EncryptedFile extends FileEncryption {
 	name?: string;
 }
 /** Encrypts what is written to it. */
-export interface FileEncryptStream extends Transform, FileEncryption {
+export interface FileEncryptStream extends Duplex, FileEncryption {
 	/** As in {@link EncryptedFile}. */
 	readonly name?: string;
 	/** Known from the start. */
@@ -116,7 +116,7 @@ export interface FileEncryptStream extends Transform, FileEncryption {
 	readonly hashes: FileEncryption["hashes"];
 }
 /** Decrypts what is written to it. */
-export type FileDecryptStream = Transform;
+export type FileDecryptStream = Duplex;
 /**
  * Encrypts a file as Rocket.Chat's clients do, off the event loop: AES-256-CTR, a fresh key.
  *

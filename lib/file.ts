@@ -1,4 +1,4 @@
-import { Transform, type TransformCallback } from 'stream';
+import { Duplex } from 'stream';
 import { types } from 'util';
 import type { FileDecryptor, FileEncryptor } from '../binding';
 import { toJson } from './ejson';
@@ -41,7 +41,7 @@ export interface EncryptedFile extends FileEncryption {
 }
 
 /** Encrypts what is written to it. */
-export interface FileEncryptStream extends Transform, FileEncryption {
+export interface FileEncryptStream extends Duplex, FileEncryption {
   /** As in {@link EncryptedFile}. */
   readonly name?: string;
   /** Known from the start. */
@@ -51,10 +51,10 @@ export interface FileEncryptStream extends Transform, FileEncryption {
 }
 
 /** Decrypts what is written to it. */
-export type FileDecryptStream = Transform;
+export type FileDecryptStream = Duplex;
 
 /** Up to here, the work takes less time than a hop to another thread. */
-const SMALL = 64 * 1024;
+const SMALL = 16 * 1024;
 /** How much goes to another thread at once. */
 const PIECE = 1024 * 1024;
 
@@ -123,40 +123,55 @@ export function decryptFileStream(file: FileEncryption): FileDecryptStream {
   return new CipherStream(cipher, () => cipher.finish());
 }
 
-class CipherStream extends Transform {
+/**
+ * Reads out what was written to it, encrypted or decrypted. What comes while a piece is at work on
+ * another thread makes up the next piece.
+ */
+class CipherStream extends Duplex {
   readonly #cipher: FileEncryptor | FileDecryptor;
   readonly #finish: () => void;
+  /** What waits for a reader. */
+  #wanted: (() => void) | undefined;
 
   constructor(cipher: FileEncryptor | FileDecryptor, finish: () => void) {
-    super();
+    super({ highWaterMark: PIECE });
     this.#cipher = cipher;
     this.#finish = finish;
   }
 
-  override _transform(chunk: Buffer, _encoding: string, done: TransformCallback): void {
-    if (chunk.length > SMALL) {
-      transform(this.#cipher, chunk).then((bytes) => done(null, bytes), done);
-      return;
-    }
-    let bytes: Buffer;
-    try {
-      bytes = transformSmall(this.#cipher, chunk);
-    } catch (error) {
-      done(error as Error);
-      return;
-    }
-    done(null, bytes);
+  override _write(chunk: Buffer, _encoding: string, done: Done): void {
+    transform(this.#cipher, chunk).then((bytes) => this.#give(bytes, done), done);
   }
 
-  override _flush(done: TransformCallback): void {
+  override _writev(chunks: { chunk: Buffer }[], done: Done): void {
+    const bytes = Buffer.concat(chunks.map(({ chunk }) => chunk));
+    transformInPlace(this.#cipher, bytes).then(() => this.#give(bytes, done), done);
+  }
+
+  #give(bytes: Buffer, done: Done): void {
+    if (this.push(bytes)) done();
+    else this.#wanted = done;
+  }
+
+  override _read(): void {
+    const wanted = this.#wanted;
+    this.#wanted = undefined;
+    wanted?.();
+  }
+
+  override _final(done: Done): void {
     try {
       guard(this.#finish);
-      done();
     } catch (error) {
       done(error as Error);
+      return;
     }
+    this.push(null);
+    done();
   }
 }
+
+type Done = (error?: Error | null) => void;
 
 class EncryptStream extends CipherStream implements FileEncryptStream {
   readonly name?: string;
@@ -191,7 +206,11 @@ async function transform(cipher: FileEncryptor | FileDecryptor, data: Uint8Array
       `data must be a Buffer or a Uint8Array, not ${kindOf(data)}`,
     );
   }
-  if (data.length <= SMALL) return transformSmall(cipher, data);
+  if (data.length <= SMALL) {
+    const result = Buffer.from(data);
+    guard(() => cipher.update(result));
+    return result;
+  }
   const result = Buffer.allocUnsafeSlow(data.length);
   let work = Promise.resolve();
   for (let start = 0; start < result.length; start += PIECE) {
@@ -210,10 +229,13 @@ async function transform(cipher: FileEncryptor | FileDecryptor, data: Uint8Array
   return result;
 }
 
-function transformSmall(cipher: FileEncryptor | FileDecryptor, data: Uint8Array): Buffer {
-  const result = Buffer.from(data);
-  guard(() => cipher.update(result));
-  return result;
+/** As {@link transform}, of what nobody else knows. */
+async function transformInPlace(
+  cipher: FileEncryptor | FileDecryptor,
+  data: Buffer,
+): Promise<void> {
+  if (data.length <= SMALL) guard(() => cipher.update(data));
+  else await guardAsync(() => cipher.updateLater(data));
 }
 
 function decryptorFor(file: FileEncryption): FileDecryptor {

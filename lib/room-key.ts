@@ -123,7 +123,7 @@ export class RoomKey {
    */
   decrypt(content: EncryptedContent | string): MessageContent {
     const envelope = envelopeOf(content);
-    if (isV2(envelope) && isAscii(envelope.iv) && isAscii(envelope.ciphertext)) {
+    if (isV2(envelope)) {
       this.#decrypt ??= this.#core.v2Decryptor();
       const decrypt = this.#decrypt;
       const message = guard(() => decrypt(envelope.iv, envelope.ciphertext));
@@ -232,9 +232,6 @@ function isV2(envelope: Members | string): envelope is EncryptedContentV2 {
     typeof envelope.ciphertext === 'string'
   );
 }
-
-/** Whether `text` is ASCII, told at memory speed: all other characters take more bytes of UTF-8. */
-const isAscii = (text: string): boolean => Buffer.byteLength(text) === text.length;
 
 /** One of many for the binding; what has no JSON text fails by itself, as `{}`. */
 function partOf(content: EncryptedContent | string): EncryptedContentV2 | string {

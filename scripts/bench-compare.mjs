@@ -34,7 +34,12 @@ const run = (cwd, program, ...words) =>
     stdio: ['ignore', 'pipe', 'pipe'],
     maxBuffer: 2 ** 28,
     // One place for both revisions, so that what they share is compiled once.
-    env: { ...process.env, CARGO_TARGET_DIR: join(ROOT, 'target', 'bench-compare') },
+    env: {
+      ...process.env,
+      CARGO_TARGET_DIR: join(ROOT, 'target', 'bench-compare'),
+      // By its name callgrind finds what it is to count.
+      CARGO_PROFILE_BENCH_STRIP: 'none',
+    },
   });
 
 /** The program of a revision; `undefined` stands for the working tree. */
@@ -72,6 +77,7 @@ function instructions(program, job, times) {
     String(times),
   );
   const total = /^(?:summary|totals): (\d+)/m.exec(readFileSync(out, 'utf8'));
+  if (Number(total?.[1] ?? 0) === 0) throw new Error(`callgrind has counted nothing of ${job}`);
   return Number(total[1]) / times;
 }
 

@@ -44,8 +44,8 @@ impl RoomKey {
         })
     }
 
-    /// A function that decrypts a v2 envelope, from base64 of iv and of ciphertext, both
-    /// ASCII. What it returns is the text of a message that is only text, and a list of EJSON text for any other.
+    /// A function that decrypts a v2 envelope, from base64 of iv and of ciphertext. What it returns is
+    /// the text of a message that is only text, and a list of EJSON text for any other.
     #[napi(ts_return_type = "(iv: string, ciphertext: string) => string | [string]")]
     pub fn v2_decryptor<'env>(
         &self,
@@ -53,8 +53,8 @@ impl RoomKey {
     ) -> napi::Result<Function<'env, (), napi_value>> {
         let key = Arc::clone(&self.core);
         env.create_function_from_closure("decrypt", move |call| {
-            let iv = text::read_ascii(call.get(0)?)?;
-            let ciphertext = text::read_ascii(call.get(1)?)?;
+            let iv = text::read(call.get(0)?)?;
+            let ciphertext = text::read(call.get(1)?)?;
             let content =
                 checked(&call, || Ok(key.decrypt(&EncryptedContent::v2(&iv, &ciphertext))?))?;
             if content.is_text() {

@@ -29,7 +29,7 @@ fn main() {
     let job = args.next().unwrap_or_default();
     let times = args.next().and_then(|times| times.parse().ok()).unwrap_or(1);
     let mut jobs = Jobs::new();
-    let mut run = |work: &mut dyn FnMut()| {
+    let run = |work: &mut dyn FnMut()| {
         // Once before, for what is done at the first call alone.
         work();
         measured(work, times);
