@@ -119,6 +119,9 @@ export class Faults {
   }
 }
 
+/** Alone it keeps no process alive: who was to be answered late may be gone. */
 export function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms).unref();
+  });
 }
