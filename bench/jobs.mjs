@@ -386,29 +386,6 @@ async function webFile(data, key, counter) {
   return Buffer.from(hash).toString('hex');
 }
 
-/** As much as a stream of ours keeps in memory, at most, beyond what was there before. */
-export async function streamMemory(size) {
-  const piece = Buffer.alloc(PIECE, 1);
-  const source = function* () {
-    for (let done = 0; done < size; done += PIECE) yield piece;
-  };
-  let most = 0;
-  const pass = async () => {
-    const before = process.memoryUsage.rss();
-    const sampled = async function* (input) {
-      for await (const chunk of input) {
-        most = Math.max(most, process.memoryUsage.rss() - before);
-        yield chunk;
-      }
-    };
-    await pipeline(Readable.from(source()), ours.encryptFileStream(), sampled, sink());
-  };
-  await pass();
-  most = 0;
-  await pass();
-  return most;
-}
-
 function files() {
   const size = 100_000_000;
   const data = crypto.randomBytes(size);

@@ -1,20 +1,11 @@
 // The participant: many messages, large stores, a live stream.
 
-import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { child } from './child.mjs';
 import { seedStore, settings } from './store.mjs';
-
-/** Runs a program of this folder in a process of its own; gives what it sends first. */
-async function child(name, ...args) {
-  const file = fileURLToPath(new URL(name, import.meta.url));
-  const running = fork(file, args.map(String), { execArgv: ['--expose-gc'] });
-  const [answer] = await once(running, 'message');
-  return { running, answer };
-}
 
 async function inFolder(work) {
   const folder = mkdtempSync(join(tmpdir(), 'rocketchat-e2ee-bench-'));

@@ -104,9 +104,10 @@ function documentOf(results) {
   }
   const streamed = jobs.find((job) => job.streamMemory !== undefined);
   if (streamed) {
+    const { hundredMegabytes, gigabyte } = streamed.streamMemory;
     lines.push(
       '',
-      `While 100 MB stream through \`encryptFileStream\`, the process grows by ${mebibytes(streamed.streamMemory)} at most.`,
+      `While 100 MB stream through \`encryptFileStream\`, the process grows by ${mebibytes(hundredMegabytes)} at most; with 1 GB, by ${mebibytes(gigabyte)}.`,
     );
   }
   if (participant) lines.push('', ...participantLines(participant));
