@@ -289,6 +289,25 @@ describe.each(['7.0', '8.8'] as const)('in a workspace of version %s', (version)
     expect(workspace.requests.containing('/api/').length - before).toBe(8);
   }, 60_000);
 
+  test('the key pair stays where the server lets nobody read what is wrapped for it', async () => {
+    const account = { url: workspace.url, userId: bot._id, authToken: bot.authToken };
+    const participant = await participate({
+      workspace: new RestWorkspace({ ...account, deadline: 300 }),
+    });
+    const before = await participant.trust.fingerprint();
+    await ann.createKey(rid);
+    await ann.serve(rid);
+    const limit = { kind: 'status', status: 429, retryAfterMs: 500 } as const;
+    workspace.faults.rest('e2e.acceptSuggestedGroupKey', limit, { times: 1e6 });
+    const code = 'ERR_E2EE_RATE_LIMITED';
+    expect(await codeOf(() => participant.rotateIdentity())).toBe(code);
+    workspace.faults.clear();
+    expect(await participant.trust.fingerprint()).toBe(before);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    await participant.rotateIdentity();
+    expect(await participant.trust.fingerprint()).not.toBe(before);
+  });
+
   test('only authorised rooms', async () => {
     const other = workspace.createRoom('p', [ann.account, bot], { encrypted: true })._id;
     const participant = await participate();

@@ -216,8 +216,15 @@ impl Failure {
 
     /// No answer, or none for now.
     pub(super) fn is_passing(&self) -> bool {
-        self.code == Code::Workspace.as_str()
-            && self.status.is_none_or(|status| status == 429 || status >= 500)
+        match self.status {
+            Some(status) => status == 429 || status >= 500,
+            None => self.is(Code::Workspace),
+        }
+    }
+
+    /// Whether the server has said no. What nobody understands is none.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.status.is_some_and(|status| (400..500).contains(&status) && status != 429)
     }
 
     /// Whether the workspace refused with this code of its own.

@@ -517,7 +517,7 @@ impl Shared {
             Some(message) => message.clone(),
             None => match answered {
                 // No answer, or none for now: its turn comes again, with the same id.
-                Err(failure) if is_passing(&failure) => return None,
+                Err(failure) if !failure.is_refusal() => return None,
                 // A refusal may mean that an earlier attempt was taken (protocol §5.1).
                 unclear => match (self.sent_before(id, &record.id).await, unclear) {
                     (Ok(Some(message)), _) => message,
@@ -543,7 +543,7 @@ impl Shared {
     async fn sent_before(&self, id: &str, message_id: &str) -> Result<Option<Value>> {
         let asked = self.host.get("chat.getMessage", json!({ "msgId": message_id })).await;
         let body = match asked {
-            Err(failure) if is_passing(&failure) => return Err(failure),
+            Err(failure) if !failure.is_refusal() => return Err(failure),
             asked => asked.unwrap_or_default(),
         };
         let message = body.get("message").filter(|message| {
@@ -828,11 +828,6 @@ fn json_of(content: &EncryptedContent<'_>) -> Result<Value> {
 fn content_of(message: &OutgoingMessage) -> Result<MessageContent> {
     let payload = json!({ "msg": message.msg, "attachments": message.attachments });
     Ok(MessageContent::parse(&payload.to_string())?)
-}
-
-/// No answer, or none for now, or one that nobody understands: not a refusal.
-pub(super) fn is_passing(failure: &Failure) -> bool {
-    failure.status.is_none_or(|status| status == 429 || !(400..500).contains(&status))
 }
 
 /// `t` alone tells (protocol §4.1).

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::host::Result;
-use super::messages::{is_encrypted, is_passing, text};
+use super::messages::{is_encrypted, text};
 
 /// Messages that are fetched for one, at most.
 const MAX_QUOTES: usize = 20;
@@ -69,7 +69,7 @@ impl Shared {
     async fn fetch_quoted(&self, message_id: &str) -> Result<Option<Value>> {
         let body = match self.host.get("chat.getMessage", json!({ "msgId": message_id })).await {
             Ok(body) => body,
-            Err(failure) if is_passing(&failure) => return Err(failure),
+            Err(failure) if !failure.is_refusal() => return Err(failure),
             Err(_) => return Ok(None),
         };
         let Some(message) = body.get("message").filter(|m| text(m, "_id") == Some(message_id))
