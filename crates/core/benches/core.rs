@@ -9,8 +9,14 @@
 
 mod jobs;
 
+use chacha20::ChaCha20Rng;
 use divan::Bencher;
-use jobs::{Jobs, MESSAGES};
+use jobs::Jobs;
+use rand_core::SeedableRng;
+use rocketchat_e2ee::Identity;
+
+/// Sizes, in bytes.
+const MESSAGES: [usize; 2] = [200, 4096];
 
 fn main() {
     divan::main();
@@ -67,8 +73,8 @@ fn unlock(bencher: Bencher<'_, '_>) {
 
 #[divan::bench(sample_count = 20)]
 fn generate_identity(bencher: Bencher<'_, '_>) {
-    let mut jobs = Jobs::new();
-    bencher.bench_local(|| jobs.generate());
+    let mut rng = ChaCha20Rng::from_seed([7; 32]);
+    bencher.bench_local(|| Identity::generate(&mut rng).unwrap());
 }
 
 #[divan::bench(sample_count = 20)]

@@ -6,9 +6,6 @@ use rocketchat_e2ee::{
     EncryptedContent, FileEncryptor, Identity, MessageContent, PublicKey, RoomKey,
 };
 
-/// Sizes of messages, in bytes.
-pub(crate) const MESSAGES: [usize; 2] = [200, 4096];
-
 const PASSPHRASE: &str = "correct horse battery staple";
 const USER: &str = "u1";
 
@@ -86,10 +83,6 @@ impl Jobs {
 
     pub(crate) fn unlock(stored: &str) -> Identity {
         Identity::unlock(stored, PASSPHRASE, USER).unwrap()
-    }
-
-    pub(crate) fn generate(&mut self) -> Identity {
-        Identity::generate(&mut self.rng).unwrap()
     }
 
     pub(crate) fn file(&mut self, data: &mut [u8]) -> String {
