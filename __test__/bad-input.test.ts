@@ -339,6 +339,26 @@ describe('messages', () => {
     );
   });
 
+  test('an object of very many members takes no longer than many of few', () => {
+    const member = (number: number) => [`${'member'.repeat(8)}${number}`, 1];
+    const objects = (count: number, members: number) =>
+      Array.from({ length: count }, (_, object) =>
+        Object.fromEntries(
+          Array.from({ length: members }, (_, index) => member(object * members + index)),
+        ),
+      );
+    const [many, one] = [objects(100, 1000), objects(1, 100_000)].map((attachments) => {
+      const content = key.encrypt({ msg: 'hello', attachments });
+      const times = Array.from({ length: 3 }, () => {
+        const start = performance.now();
+        expect(key.decrypt(content).attachments).toHaveLength(attachments.length);
+        return performance.now() - start;
+      });
+      return Math.min(...times);
+    });
+    expect(one).toBeLessThan(5 * (many ?? 0));
+  });
+
   test('content that cannot be encrypted', async () => {
     let deep: unknown = 'x';
     for (let level = 0; level < 10_000; level++) deep = [deep];

@@ -63,6 +63,26 @@ ensure(
   ),
 );
 
+/**
+ * The glue copies text into the module character by character, which takes longer than most of what
+ * is done with it there. All but short texts go in one piece.
+ */
+function copyTextFaster(glue) {
+  const start = /^function passStringToWasm0\(arg, malloc, realloc\) \{$/m;
+  if (!start.test(glue)) throw new Error('wasm-bindgen passes text in another way than it did');
+  return glue.replace(
+    start,
+    `$&
+  if (arg.length > 32) {
+    const bytes = Buffer.byteLength(arg);
+    const start = malloc(bytes, 1) >>> 0;
+    cachedTextEncoder.encodeInto(arg, getUint8ArrayMemory0().subarray(start, start + bytes));
+    WASM_VECTOR_LEN = bytes;
+    return start;
+  }`,
+  );
+}
+
 /** The module and its glue: a function, so that nothing of it runs before it is called. */
 const wasm = {
   name: 'wasm',
@@ -70,7 +90,7 @@ const wasm = {
     onResolve({ filter: /^\.{1,2}\/native$/ }, () => ({ path: join(ROOT, 'lib', 'wasm.ts') }));
     onResolve({ filter: /^rocketchat-e2ee:wasm$/ }, ({ path }) => ({ path, namespace: 'wasm' }));
     onLoad({ filter: /.*/, namespace: 'wasm' }, () => {
-      const source = readFileSync(join(glue, 'binding_bg.js'), 'utf8');
+      const source = copyTextFaster(readFileSync(join(glue, 'binding_bg.js'), 'utf8'));
       const { code } = transformSync(source, { format: 'cjs' });
       const module = readFileSync(join(glue, 'binding_bg.wasm'));
       const bytes = deflateRawSync(module, { level: 9 }).toString('base64');

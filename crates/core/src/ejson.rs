@@ -11,15 +11,15 @@
 //! use for them, and the sender may be hostile. They are read as plain objects, and such objects
 //! are escaped when written. JSON nested more than 128 deep is refused.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use base64_simd::STANDARD;
-use indexmap::IndexMap;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-/// An object, in the order of its text. A member that comes twice has its last value.
-pub type Object = IndexMap<String, Value>;
+/// An object, in the order of its members' names. A member that comes twice has its last value.
+pub type Object = BTreeMap<String, Value>;
 
 /// A value of EJSON. Its `Debug` form names its kind and never shows what it holds.
 #[derive(Clone, PartialEq)]
@@ -208,7 +208,7 @@ fn members(object: Object) -> Value {
 
 /// What `{"$date": …}` and its like stand for; `None` where the object is just an object.
 fn tagged_value(object: &Object) -> Option<Value> {
-    match object.first().map(|(key, value)| (key.as_str(), value))? {
+    match object.first_key_value().map(|(key, value)| (key.as_str(), value))? {
         ("$date", Value::Number(number)) => whole(number).map(Value::Date),
         ("$binary", Value::String(text)) => STANDARD.decode_to_vec(text).ok().map(Value::Binary),
         ("$InfNaN", Value::Number(number)) => match number.as_i64()? {

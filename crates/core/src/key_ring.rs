@@ -1,6 +1,6 @@
 //! Every key of one room, and which of them to try for a message (protocol §7.6).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::message::{EncryptedContent, MessageContent, MessageError};
@@ -25,7 +25,7 @@ pub enum KeyRingError {
 pub struct KeyRing {
     current: Option<Arc<RoomKey>>,
     /// By every id under which a key is known, the newest first.
-    by_id: HashMap<KeyId, Vec<Arc<RoomKey>>>,
+    by_id: BTreeMap<KeyId, Vec<Arc<RoomKey>>>,
 }
 
 impl KeyRing {

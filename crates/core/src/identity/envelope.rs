@@ -1,6 +1,6 @@
 //! The private key as it is stored with the server (protocol §7.3).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use base64_simd::STANDARD;
 use pbkdf2::pbkdf2_hmac_array;
@@ -96,7 +96,7 @@ impl Envelope {
                 let plaintext =
                     Cbc::<aes::Aes256>::new(key.as_ref()).ok()?.decrypt(iv, ciphertext).ok()?;
                 // CBC has no tag: a wrong key unpads once in 256 times, but not to an object.
-                serde_json::from_slice::<HashMap<&str, IgnoredAny>>(&plaintext).ok()?;
+                serde_json::from_slice::<BTreeMap<&str, IgnoredAny>>(&plaintext).ok()?;
                 Some(plaintext)
             }
             Self::V2 { iv, ciphertext, iterations, .. } => {

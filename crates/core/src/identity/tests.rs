@@ -236,7 +236,7 @@ fn fingerprints_are_shown_in_sixteen_groups_of_four() {
 #[test]
 fn passphrases_are_twelve_words_and_never_the_same() {
     let words = bip39::Language::English.word_list();
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = std::collections::BTreeSet::new();
     for _ in 0..100 {
         let passphrase = generate_passphrase(&mut rng());
         let drawn: Vec<&str> = passphrase.split(' ').collect();

@@ -1,5 +1,7 @@
 //! Laying a decrypted payload over its message document (protocol §5.5, §6).
 
+use std::collections::BTreeSet;
+
 use super::MessageContent;
 use crate::ejson::{Object, Value};
 
@@ -20,7 +22,7 @@ pub fn overlay(document: &mut Object, content: MessageContent) {
         .filter(|(_, attachment)| text(attachment, "type") == Some("removed-file"))
         .map(|(index, attachment)| (index, attachment.clone()))
         .collect();
-    let mut gone = Vec::new();
+    let mut gone = BTreeSet::new();
     if let Some(mut attachments) = content.attachments {
         for (index, server) in removed {
             match attachments.get_mut(index) {
@@ -33,8 +35,7 @@ pub fn overlay(document: &mut Object, content: MessageContent) {
         }
         document.insert("attachments".to_owned(), Value::Array(attachments));
     }
-    let is_gone =
-        |file: &Value| text(file, "_id").is_some_and(|id| gone.iter().any(|removed| removed == id));
+    let is_gone = |file: &Value| text(file, "_id").is_some_and(|id| gone.contains(id));
     if let Some(mut files) = content.files {
         files.retain(|file| !is_gone(file));
         document.insert("files".to_owned(), Value::Array(files));

@@ -251,7 +251,7 @@ fn a_payload_overlays_four_members_and_no_removed_file() {
     overlay(&mut message, content.clone());
     assert_eq!(
         Value::Object(message).to_text(),
-        r#"{"_id":"1","msg":"look","attachments":[{"fileId":"A"},{"fileId":"B"}],"t":"e2e","files":[{"_id":"A"},{"_id":"B"}],"file":{"_id":"A"}}"#
+        r#"{"_id":"1","attachments":[{"fileId":"A"},{"fileId":"B"}],"file":{"_id":"A"},"files":[{"_id":"A"},{"_id":"B"}],"msg":"look","t":"e2e"}"#
     );
 
     let mut removed =
@@ -259,14 +259,14 @@ fn a_payload_overlays_four_members_and_no_removed_file() {
     overlay(&mut removed, content);
     assert_eq!(
         Value::Object(removed).to_text(),
-        r#"{"msg":"look","attachments":[{"type":"removed-file"},{"fileId":"B"}],"files":[{"_id":"B"}],"t":"e2e"}"#
+        r#"{"attachments":[{"type":"removed-file"},{"fileId":"B"}],"files":[{"_id":"B"}],"msg":"look","t":"e2e"}"#
     );
 
     let mut text_only = document(r#"{"msg":"","attachments":[{"type":"removed-file"}]}"#);
     overlay(&mut text_only, MessageContent::text("hello"));
     assert_eq!(
         Value::Object(text_only).to_text(),
-        r#"{"msg":"hello","attachments":[{"type":"removed-file"}]}"#
+        r#"{"attachments":[{"type":"removed-file"}],"msg":"hello"}"#
     );
 }
 

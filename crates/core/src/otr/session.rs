@@ -1,6 +1,6 @@
 //! One session: its states, and what leads from one to the next.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use rand_core::CryptoRng;
 use sha2::{Digest, Sha256};
@@ -71,7 +71,7 @@ pub(crate) struct Session {
     /// When handshakes were heard.
     heard: VecDeque<u64>,
     told_bad_key: bool,
-    seen: HashSet<[u8; 16]>,
+    seen: BTreeSet<[u8; 16]>,
     told: VecDeque<String>,
     /// Ids, and the texts that their receipts must have.
     unreceipted: VecDeque<(String, String)>,
@@ -92,7 +92,7 @@ impl Session {
             used: VecDeque::new(),
             heard: VecDeque::new(),
             told_bad_key: false,
-            seen: HashSet::new(),
+            seen: BTreeSet::new(),
             told: VecDeque::new(),
             unreceipted: VecDeque::new(),
         }

@@ -5,7 +5,7 @@
 //! waker and no runtime is needed, so the same code runs natively, in WebAssembly and in a
 //! simulation.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -247,7 +247,7 @@ struct Desk {
     next: u64,
     now: u64,
     effects: Vec<Effect>,
-    answers: HashMap<u64, Outcome>,
+    answers: BTreeMap<u64, Outcome>,
     spawned: Vec<Flow>,
 }
 

@@ -6,7 +6,7 @@
 //! message is told again; otherwise it is told once among all that share the store. The mark up
 //! to which a room was read never passes a message that was not acknowledged.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -65,7 +65,7 @@ pub(super) struct Incoming {
 #[derive(Default)]
 pub(super) struct Known {
     /// Whether each is acknowledged.
-    told: HashMap<String, bool>,
+    told: BTreeMap<String, bool>,
     order: VecDeque<String>,
 }
 
@@ -242,7 +242,7 @@ impl Shared {
         settled: &mut [bool],
     ) -> (Vec<Readable>, Vec<Readable>) {
         let (mut told, mut new) = (Vec::new(), Vec::new());
-        let mut seen = HashSet::new();
+        let mut seen = BTreeSet::new();
         for (place, message) in messages.into_iter().enumerate() {
             if !self.concerns(id, &message) {
                 // Perhaps it did when it came: then it is read when the room is authorised again.

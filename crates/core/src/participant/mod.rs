@@ -40,7 +40,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -208,11 +208,11 @@ struct State {
     /// Off-the-record sessions, by room. They are nowhere else.
     otr: BTreeMap<String, crate::otr::Session>,
     /// Rooms that can have none, once that was asked.
-    without_otr: HashSet<String>,
+    without_otr: BTreeSet<String>,
     /// The server's version, once it was asked for.
     version: Option<(u32, u32)>,
     /// What only one flow may do at a time.
-    busy: HashSet<String>,
+    busy: BTreeSet<String>,
 }
 
 impl Shared {

@@ -1,6 +1,6 @@
 //! Quotes: messages that others refer to by a link (protocol §6).
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ const MAX_DEPTH: u64 = 10;
 /// What one call has fetched.
 struct Search {
     /// The messages on the way to the present one, and those that were fetched already.
-    seen: HashSet<String>,
+    seen: BTreeSet<String>,
     left: usize,
 }
 
@@ -33,7 +33,7 @@ impl Shared {
         self.check_settings().await;
         let depth = self.state().settings.quote_depth.min(MAX_DEPTH);
         let own = text(document, "_id").unwrap_or_default().to_owned();
-        let mut search = Search { seen: HashSet::from([own]), left: MAX_QUOTES };
+        let mut search = Search { seen: BTreeSet::from([own]), left: MAX_QUOTES };
         Ok(self.quotes_of(document, depth, &mut search).await?.into())
     }
 

@@ -1,6 +1,6 @@
 //! Room keys: suggested, accepted, created, reset, waited for (protocol §3).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -566,7 +566,7 @@ impl Shared {
 
     /// Takes the list of all subscriptions: the account is in no other room.
     fn see_all(&self, documents: &[Value]) {
-        let listed: HashSet<&str> = documents
+        let listed: BTreeSet<&str> = documents
             .iter()
             .filter_map(|document| document.get("rid").and_then(Value::as_str))
             .collect();
@@ -619,7 +619,7 @@ impl Shared {
 
     /// Forgets subscriptions that are gone: the account has left these rooms.
     fn see_removed(&self, removed: &[Value]) {
-        let removed: HashSet<&str> = removed
+        let removed: BTreeSet<&str> = removed
             .iter()
             .filter_map(|document| document.get("_id").and_then(Value::as_str))
             .collect();

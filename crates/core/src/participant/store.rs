@@ -1,6 +1,6 @@
 //! Records: what the participant keeps, sealed before it leaves the core.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use base64_simd::STANDARD;
 use serde::de::DeserializeOwned;
@@ -24,7 +24,7 @@ pub(super) struct Record {
 
 /// The versions of the records that were read or written, by name.
 #[derive(Default)]
-pub(super) struct Versions(HashMap<String, u64>);
+pub(super) struct Versions(BTreeMap<String, u64>);
 
 impl Versions {
     fn of(&self, name: &str) -> u64 {
