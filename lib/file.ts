@@ -124,13 +124,14 @@ export function decryptFileStream(file: FileEncryption): FileDecryptStream {
 }
 
 /**
- * Reads out what was written to it, encrypted or decrypted. What comes while a piece is at work on
- * another thread makes up the next piece.
+ * Reads out what was written to it, encrypted or decrypted. While a piece is at work on another
+ * thread, the next one is made of what comes.
  */
 class CipherStream extends Duplex {
   readonly #cipher: FileEncryptor | FileDecryptor;
   readonly #finish: () => void;
-  /** What waits for a reader. */
+  /** Of the piece that came last: done, and taken by a reader. */
+  #last: Promise<void> = Promise.resolve();
   #wanted: (() => void) | undefined;
 
   constructor(cipher: FileEncryptor | FileDecryptor, finish: () => void) {
@@ -140,34 +141,47 @@ class CipherStream extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: string, done: Done): void {
-    transform(this.#cipher, chunk).then((bytes) => this.#give(bytes, done), done);
+    if (chunk.length <= PIECE) {
+      this._writev([{ chunk }], done);
+      return;
+    }
+    this.#add(() => transform(this.#cipher, chunk));
+    this.#last.then(() => done(), done);
   }
 
   override _writev(chunks: { chunk: Buffer }[], done: Done): void {
+    // Copied before who wrote it may use it again.
     const bytes = Buffer.concat(chunks.map(({ chunk }) => chunk));
-    transformInPlace(this.#cipher, bytes).then(() => this.#give(bytes, done), done);
+    const before = this.#last;
+    this.#add(() => transformInPlace(this.#cipher, bytes));
+    before.then(() => done(), done);
   }
 
-  #give(bytes: Buffer, done: Done): void {
-    if (this.push(bytes)) done();
-    else this.#wanted = done;
+  #add(work: () => Promise<Buffer>): void {
+    const before = this.#last;
+    this.#last = (async () => {
+      await before;
+      const bytes = await work();
+      if (!this.push(bytes)) {
+        await new Promise<void>((resolve) => {
+          this.#wanted = resolve;
+        });
+      }
+    })();
+    this.#last.catch((error) => this.destroy(error));
   }
 
   override _read(): void {
-    const wanted = this.#wanted;
+    this.#wanted?.();
     this.#wanted = undefined;
-    wanted?.();
   }
 
   override _final(done: Done): void {
-    try {
+    const end = () => {
       guard(this.#finish);
-    } catch (error) {
-      done(error as Error);
-      return;
-    }
-    this.push(null);
-    done();
+      this.push(null);
+    };
+    this.#last.then(end).then(() => done(), done);
   }
 }
 
@@ -206,11 +220,7 @@ async function transform(cipher: FileEncryptor | FileDecryptor, data: Uint8Array
       `data must be a Buffer or a Uint8Array, not ${kindOf(data)}`,
     );
   }
-  if (data.length <= SMALL) {
-    const result = Buffer.from(data);
-    guard(() => cipher.update(result));
-    return result;
-  }
+  if (data.length <= SMALL) return transformInPlace(cipher, Buffer.from(data));
   const result = Buffer.allocUnsafeSlow(data.length);
   let work = Promise.resolve();
   for (let start = 0; start < result.length; start += PIECE) {
@@ -229,13 +239,14 @@ async function transform(cipher: FileEncryptor | FileDecryptor, data: Uint8Array
   return result;
 }
 
-/** As {@link transform}, of what nobody else knows. */
+/** As {@link transform}, in place: of what nobody else knows. */
 async function transformInPlace(
   cipher: FileEncryptor | FileDecryptor,
   data: Buffer,
-): Promise<void> {
+): Promise<Buffer> {
   if (data.length <= SMALL) guard(() => cipher.update(data));
   else await guardAsync(() => cipher.updateLater(data));
+  return data;
 }
 
 function decryptorFor(file: FileEncryption): FileDecryptor {
