@@ -1,9 +1,10 @@
 import { bytes, makeGlue } from 'rocketchat-e2ee:wasm';
 import { inflateRawSync } from 'zlib';
-import type { RoomKey } from '../binding';
+import type { Identity, RoomKey } from '../binding';
 import type { Outcome } from './batch';
 import { E2eeError, hasCode } from './errors';
 import type { Binding } from './native';
+import { type Bytes, WebCrypto } from './wasm-webcrypto';
 
 /**
  * The core as WebAssembly, compiled at the first use. It stands in for `native.ts` in the bundle
@@ -22,9 +23,6 @@ interface OneRoomKey {
   decryptV2(iv: string, ciphertext: string): string;
   wrapFor(publicKey: string): string;
 }
-interface OneIdentity {
-  unwrapRoomKey(wrapped: string): RoomKey;
-}
 
 /** What the addon has beside that: functions for each key, and many keys in one call. */
 const roomKeyMembers = {
@@ -38,18 +36,128 @@ const roomKeyMembers = {
     };
   },
   wrapForMany(this: OneRoomKey, publicKeys: string[]) {
-    return publicKeys.map((publicKey) => outcomeOf(() => this.wrapFor(publicKey)));
-  },
-};
-const identityMembers = {
-  unwrapRoomKeys(this: OneIdentity, wrapped: string[]) {
-    return wrapped.map((text) => outcomeOf(() => this.unwrapRoomKey(text)));
+    return Promise.all(publicKeys.map((publicKey) => outcomeOf(() => this.wrapFor(publicKey))));
   },
 };
 
-function outcomeOf<R>(work: () => R): Outcome<R> {
+/** An identity of the module's. */
+interface OneIdentity extends Identity {
+  toPkcs8(): Bytes;
+  unwrapHere(wrapped: string): RoomKey;
+}
+interface KeyDerivation {
+  readonly passphrase: Bytes;
+  readonly salt: Bytes;
+  readonly iterations: number;
+  runHere(): Bytes;
+  free(): void;
+}
+interface Unlocking {
+  derivation(): KeyDerivation;
+  open(key: Bytes): OneIdentity | undefined;
+  free(): void;
+}
+interface Locking {
+  derivation(): KeyDerivation;
+  seal(identity: OneIdentity, key: Bytes): string;
+}
+interface WrappedRoomKey {
+  readonly ciphertext: Bytes;
+  open(decrypted: Bytes | undefined): RoomKey;
+}
+
+/** The steps of an identity's work: between them, the host does what is slow. */
+interface Steps {
+  Identity: { fromPkcs8(der: Bytes): OneIdentity; generateHere(): OneIdentity };
+  Unlocking: new (stored: string, passphrase: string, userId: string) => Unlocking;
+  Locking: new (passphrase: string, userId: string) => Locking;
+  WrappedRoomKey: new (wrapped: string) => WrappedRoomKey;
+}
+
+/** What the addon's identities have: the core's steps, put together. */
+function identityOver({ Identity, Unlocking, Locking, WrappedRoomKey }: Steps, host: WebCrypto) {
+  const privateKeys = new WeakMap<OneIdentity, Promise<CryptoKey | undefined>>();
+
+  function privateKeyOf(identity: OneIdentity): Promise<CryptoKey | undefined> {
+    let key = privateKeys.get(identity);
+    if (key === undefined) {
+      key = host.importPrivateKey(identity.toPkcs8());
+      privateKeys.set(identity, key);
+    }
+    return key;
+  }
+
+  async function derive(derivation: KeyDerivation): Promise<Bytes> {
+    try {
+      const { passphrase, salt, iterations } = derivation;
+      const key = await host.deriveKey(passphrase, salt, iterations);
+      return key ?? derivation.runHere();
+    } finally {
+      free(derivation);
+    }
+  }
+
+  async function unwrap(identity: OneIdentity, text: string): Promise<RoomKey> {
+    const wrapped = new WrappedRoomKey(text);
+    const privateKey = await privateKeyOf(identity);
+    const decrypted = privateKey && (await host.decrypt(privateKey, wrapped.ciphertext));
+    if (decrypted === undefined) return identity.unwrapHere(text);
+    return using(decrypted, () => wrapped.open(decrypted ?? undefined));
+  }
+
+  return {
+    statics: {
+      async generate() {
+        const pkcs8 = await host.generateKeyPair();
+        return pkcs8 ? using(pkcs8, () => Identity.fromPkcs8(pkcs8)) : Identity.generateHere();
+      },
+      async unlock(stored: string, passphrase: string, userId: string) {
+        const unlocking = new Unlocking(stored, passphrase, userId);
+        try {
+          for (;;) {
+            const key = await derive(unlocking.derivation());
+            const identity = using(key, () => unlocking.open(key));
+            if (identity) return identity;
+          }
+        } finally {
+          free(unlocking);
+        }
+      },
+    },
+    members: {
+      async lock(this: OneIdentity, passphrase: string, userId: string) {
+        const locking = new Locking(passphrase, userId);
+        const key = await derive(locking.derivation());
+        return using(key, () => locking.seal(this, key));
+      },
+      unwrapRoomKeys(this: OneIdentity, wrapped: string[]) {
+        return Promise.all(wrapped.map((text) => outcomeOf(() => unwrap(this, text))));
+      },
+    },
+  };
+}
+
+/** Wipes what the module holds for an object, unless the instance is broken. */
+function free(held: { free(): void }): void {
   try {
-    return work();
+    held.free();
+  } catch {
+    // Why it broke is told already.
+  }
+}
+
+/** Wipes a secret after its use. */
+function using<R>(secret: Bytes | null, use: () => R): R {
+  try {
+    return use();
+  } finally {
+    secret?.fill(0);
+  }
+}
+
+async function outcomeOf<R>(work: () => R | Promise<R>): Promise<Outcome<R>> {
+  try {
+    return await work();
   } catch (error) {
     if (!hasCode(error)) throw error;
     return [error.code, String((error as { message?: unknown }).message)];
@@ -79,7 +187,8 @@ class Instance {
 
   constructor() {
     compiled ??= new WebAssembly.Module(inflateRawSync(Buffer.from(bytes, 'base64')));
-    const glue = makeGlue(webCrypto());
+    const crypto = webCrypto();
+    const glue = makeGlue(crypto);
     const { exports } = new WebAssembly.Instance(compiled, { './binding_bg.js': { ...glue } });
     glue.__wbg_set_wasm(exports);
     (exports.__wbindgen_start as () => void)();
@@ -92,7 +201,10 @@ class Instance {
       ]),
     ) as unknown as Binding;
     Object.assign(this.exports.RoomKey.prototype, roomKeyMembers);
-    Object.assign(this.exports.Identity.prototype, identityMembers);
+    const steps = this.exports as unknown as Steps;
+    const { statics, members } = identityOver(steps, new WebCrypto(crypto));
+    Object.assign(this.exports.Identity, statics);
+    Object.assign(this.exports.Identity.prototype, members);
   }
 
   #guardClass(original: Class): Class {
