@@ -66,6 +66,10 @@ interface WrappedRoomKey {
   open(decrypted: Bytes | undefined): RoomKey;
 }
 
+interface OneParticipant {
+  takeKeyPair(id: number, pair: OneIdentity): void;
+}
+
 /** The steps of an identity's work: between them, the host does what is slow. */
 interface Steps {
   Identity: { fromPkcs8(der: Bytes): OneIdentity; generateHere(): OneIdentity };
@@ -105,12 +109,14 @@ function identityOver({ Identity, Unlocking, Locking, WrappedRoomKey }: Steps, h
     return using(decrypted, () => wrapped.open(decrypted ?? undefined));
   }
 
+  async function generate(): Promise<OneIdentity> {
+    const pkcs8 = await host.generateKeyPair();
+    return pkcs8 ? using(pkcs8, () => Identity.fromPkcs8(pkcs8)) : Identity.generateHere();
+  }
+
   return {
     statics: {
-      async generate() {
-        const pkcs8 = await host.generateKeyPair();
-        return pkcs8 ? using(pkcs8, () => Identity.fromPkcs8(pkcs8)) : Identity.generateHere();
-      },
+      generate,
       async unlock(stored: string, passphrase: string, userId: string) {
         const unlocking = new Unlocking(stored, passphrase, userId);
         try {
@@ -132,6 +138,11 @@ function identityOver({ Identity, Unlocking, Locking, WrappedRoomKey }: Steps, h
       },
       unwrapRoomKeys(this: OneIdentity, wrapped: string[]) {
         return Promise.all(wrapped.map((text) => outcomeOf(() => unwrap(this, text))));
+      },
+    },
+    participantMembers: {
+      async generateKeyPair(this: OneParticipant, id: number) {
+        this.takeKeyPair(id, await generate());
       },
     },
   };
@@ -202,9 +213,10 @@ class Instance {
     ) as unknown as Binding;
     Object.assign(this.exports.RoomKey.prototype, roomKeyMembers);
     const steps = this.exports as unknown as Steps;
-    const { statics, members } = identityOver(steps, new WebCrypto(crypto));
+    const { statics, members, participantMembers } = identityOver(steps, new WebCrypto(crypto));
     Object.assign(this.exports.Identity, statics);
     Object.assign(this.exports.Identity.prototype, members);
+    Object.assign(this.exports.Participant.prototype, participantMembers);
   }
 
   #guardClass(original: Class): Class {

@@ -15,7 +15,7 @@ use crate::room_key::RoomKey;
 /// An RSA key pair.
 #[wasm_bindgen]
 pub struct Identity {
-    core: Core,
+    pub(crate) core: Core,
 }
 
 impl From<Core> for Identity {
