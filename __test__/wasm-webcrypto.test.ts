@@ -3,7 +3,7 @@ import { Identity as AddonIdentity, RoomKey as AddonRoomKey } from '..';
 import { sandboxed, source } from './apps-engine/sandboxed';
 import identities from './fixtures/recorded/identities.json';
 import { roomKeys } from './fixtures/recorded/room-keys.json';
-import { codeOf } from './helpers';
+import { codeOf, turnsDuring } from './helpers';
 
 const UUID = 'a0617a42-4732-4765-b04e-54d8475c10b2';
 const USER = 'annUserId00000001';
@@ -11,9 +11,9 @@ const USER = 'annUserId00000001';
 type Subtle = Record<string, (...parameters: unknown[]) => unknown>;
 
 /** The library on a host with this `subtle`. */
-function on(subtle: unknown) {
+function on(subtle: unknown, host: Record<string, unknown> = {}) {
   const getRandomValues = (bytes: Uint8Array) => crypto.getRandomValues(bytes);
-  return sandboxed(source, { crypto: { getRandomValues, subtle } });
+  return sandboxed(source, { crypto: { getRandomValues, subtle }, ...host });
 }
 
 /** This host's `subtle`, and the names of its functions in the order in which they are called. */
@@ -222,6 +222,20 @@ describe('what the host is given', () => {
     expect([format, extractable, usages]).toEqual(['pkcs8', false, ['decrypt']]);
   });
 
+  test('no private key where the host is Deno, whose RSA is not blinded', async () => {
+    const { subtle, calls, parameters } = watched();
+    const { Identity, RoomKey } = on(subtle, { navigator: { userAgent: 'Deno/2.3.1' } });
+    const identity = await Identity.generate();
+    const key = RoomKey.generate();
+    const opened = await identity.unwrapRoomKey(await key.wrapFor(identity.publicKey));
+    expect(opened.keyId).toBe(key.keyId);
+    await Identity.unlock(await identity.lock('correct horse', USER), 'correct horse', USER);
+    expect(calls).not.toContain('decrypt');
+    const imported = parameters.filter((_, index) => calls[index] === 'importKey');
+    expect(imported.map(([format]) => format)).toEqual(['raw', 'raw']);
+    expect(calls.filter((name) => name === 'deriveBits')).toHaveLength(2);
+  });
+
   test.each([
     ['WebCrypto', {}],
     ['WebCrypto that refuses', { importKey: refuse }],
@@ -255,6 +269,22 @@ describe('what the host is given', () => {
     expect(given).toHaveLength(4);
     for (const secret of given) expect(secret.every((byte) => byte === 0)).toBe(true);
   });
+});
+
+test('the event loop goes on meanwhile', async () => {
+  const { Identity, RoomKey } = on(crypto.subtle);
+  const identity = Identity.fromPrivateJwk(identities.privateKey);
+  const stored = await identity.lock('correct horse', USER);
+  const wrapped = await RoomKey.generate().wrapFor(identity.publicKey);
+  // In WebAssembly, it would come round once or twice.
+  for (const work of [
+    () => Identity.generate(),
+    () => identity.lock('correct horse', USER),
+    () => Identity.unlock(stored, 'correct horse', USER),
+    () => Promise.all(Array.from({ length: 100 }, () => identity.unwrapRoomKey(wrapped))),
+  ]) {
+    expect(await turnsDuring(work)).toBeGreaterThan(20);
+  }
 });
 
 test('a key pair that is none of ours is not taken', async () => {
