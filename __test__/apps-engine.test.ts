@@ -4,41 +4,11 @@ import { tmpdir } from 'os';
 import { join } from 'path';
 import * as ts from 'typescript';
 import type * as AppsEngine from '../apps-engine';
+import { sandboxed, source } from './apps-engine/sandboxed';
 import { codeOf, ROOT } from './helpers';
 
-const FILE = join(ROOT, 'apps-engine', 'index.js');
-const source = readFileSync(FILE, 'utf8');
 /** Without the module itself, in whose base64 any text may stand by chance. */
 const code = source.replace(/"[\w+/=]{100000,}"/, '""');
-
-/** By prefix, as the Apps-Engine allows them. */
-const ALLOWED =
-  'path url crypto buffer stream net http https zlib util punycode os querystring fs uuid'.split(
-    ' ',
-  );
-
-/** Evaluates text as the Apps-Engine does: what it hides, or has not, are parameters. */
-function sandboxed(text: string, host: Record<string, unknown> = {}): typeof AppsEngine {
-  const module = { exports: {} };
-  const hidden: Record<string, unknown> = {
-    module,
-    exports: module.exports,
-    require: (id: string) => {
-      if (!ALLOWED.some((allowed) => id.startsWith(allowed))) {
-        throw new Error(`Module ${id} is not allowed`);
-      }
-      return require(id);
-    },
-    globalThis: undefined,
-    global: undefined,
-    process: undefined,
-    setImmediate: undefined,
-    Buffer,
-    ...host,
-  };
-  new Function(...Object.keys(hidden), text)(...Object.values(hidden));
-  return module.exports as typeof AppsEngine;
-}
 
 describe('the file', () => {
   test('has nothing that the sandbox lacks, or rewrites', () => {

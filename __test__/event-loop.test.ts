@@ -1,18 +1,5 @@
 import { encryptFile, Identity, RoomKey } from '..';
-
-/** Runs `work` and counts how often the event loop came round meanwhile. */
-async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
-  let turns = 0;
-  let done = false;
-  const turn = () => {
-    turns++;
-    if (!done) setImmediate(turn);
-  };
-  setImmediate(turn);
-  await work();
-  done = true;
-  return turns;
-}
+import { turnsDuring } from './helpers';
 
 describe('the event loop goes on during', () => {
   const key = RoomKey.generate();

@@ -25,3 +25,17 @@ export async function codeOf(call: () => unknown): Promise<string> {
   }
   throw new Error('the call did not fail');
 }
+
+/** Runs `work` and counts how often the event loop came round meanwhile. */
+export async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
+  let turns = 0;
+  let done = false;
+  const turn = () => {
+    turns++;
+    if (!done) setImmediate(turn);
+  };
+  setImmediate(turn);
+  await work();
+  done = true;
+  return turns;
+}

@@ -211,6 +211,7 @@ type Effect = { id: number } & (
       claims: Claim[];
     }
   | { effect: 'claim'; name: string; ttl: number }
+  | { effect: 'generateKeyPair' }
   | { effect: 'sleep'; ms: number }
 );
 type Told =
@@ -858,6 +859,8 @@ export class Participant extends EventEmitter {
         );
       case 'claim':
         return this.#store.claim(effect.name, effect.ttl);
+      case 'generateKeyPair':
+        return guardAsync(() => this.#core.generateKeyPair(effect.id));
       case 'sleep':
         return new Promise<void>((resolve) => {
           const timer = setTimeout(

@@ -1,9 +1,9 @@
 import { bytes, makeGlue } from 'rocketchat-e2ee:wasm';
 import { inflateRawSync } from 'zlib';
-import type { RoomKey } from '../binding';
-import type { Outcome } from './batch';
 import { E2eeError, hasCode } from './errors';
 import type { Binding } from './native';
+import { identityOver, outcomeOf, type Steps } from './wasm-identity';
+import { WebCrypto } from './wasm-webcrypto';
 
 /**
  * The core as WebAssembly, compiled at the first use. It stands in for `native.ts` in the bundle
@@ -22,9 +22,6 @@ interface OneRoomKey {
   decryptV2(iv: string, ciphertext: string): string;
   wrapFor(publicKey: string): string;
 }
-interface OneIdentity {
-  unwrapRoomKey(wrapped: string): RoomKey;
-}
 
 /** What the addon has beside that: functions for each key, and many keys in one call. */
 const roomKeyMembers = {
@@ -38,23 +35,9 @@ const roomKeyMembers = {
     };
   },
   wrapForMany(this: OneRoomKey, publicKeys: string[]) {
-    return publicKeys.map((publicKey) => outcomeOf(() => this.wrapFor(publicKey)));
+    return Promise.all(publicKeys.map((publicKey) => outcomeOf(() => this.wrapFor(publicKey))));
   },
 };
-const identityMembers = {
-  unwrapRoomKeys(this: OneIdentity, wrapped: string[]) {
-    return wrapped.map((text) => outcomeOf(() => this.unwrapRoomKey(text)));
-  },
-};
-
-function outcomeOf<R>(work: () => R): Outcome<R> {
-  try {
-    return work();
-  } catch (error) {
-    if (!hasCode(error)) throw error;
-    return [error.code, String((error as { message?: unknown }).message)];
-  }
-}
 
 let compiled: WebAssembly.Module | undefined;
 let running: Instance | undefined;
@@ -79,7 +62,8 @@ class Instance {
 
   constructor() {
     compiled ??= new WebAssembly.Module(inflateRawSync(Buffer.from(bytes, 'base64')));
-    const glue = makeGlue(webCrypto());
+    const crypto = webCrypto();
+    const glue = makeGlue(crypto);
     const { exports } = new WebAssembly.Instance(compiled, { './binding_bg.js': { ...glue } });
     glue.__wbg_set_wasm(exports);
     (exports.__wbindgen_start as () => void)();
@@ -92,7 +76,11 @@ class Instance {
       ]),
     ) as unknown as Binding;
     Object.assign(this.exports.RoomKey.prototype, roomKeyMembers);
-    Object.assign(this.exports.Identity.prototype, identityMembers);
+    const steps = this.exports as unknown as Steps;
+    const { statics, members, participantMembers } = identityOver(steps, new WebCrypto(crypto));
+    Object.assign(this.exports.Identity, statics);
+    Object.assign(this.exports.Identity.prototype, members);
+    Object.assign(this.exports.Participant.prototype, participantMembers);
   }
 
   #guardClass(original: Class): Class {

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use napi::bindgen_prelude::AsyncTask;
 use napi_derive::napi;
+use rocketchat_e2ee::Identity;
 use rocketchat_e2ee::participant::Participant as Core;
 
 use crate::error::{Failure, guard};
@@ -25,6 +26,17 @@ impl Participant {
         guard(|| {
             let core = Core::from_options(Arc::clone(&vault.core), &options, Box::new(OsRandom))?;
             Ok(Self { core: Arc::new(Mutex::new(core)) })
+        })
+    }
+
+    /// Makes the key pair that was asked for, and takes it.
+    #[napi(ts_return_type = "Promise<undefined>")]
+    pub fn generate_key_pair(&self, id: f64) -> AsyncTask<Job<()>> {
+        let core = Arc::clone(&self.core);
+        spawn(move || {
+            let pair = Identity::generate(&mut OsRandom)?;
+            core.lock().unwrap_or_else(PoisonError::into_inner).take_key_pair(id as u64, pair);
+            Ok(())
         })
     }
 

@@ -112,6 +112,55 @@ enum Cipher {
     Cbc(Box<Cbc<aes::Aes128>>),
 }
 
+/// A wrapped room key that was taken apart: the steps of [`Identity::unwrap_room_key`], for hosts
+/// that do the private RSA operation themselves.
+///
+/// [`Identity::unwrap_room_key`]: crate::Identity::unwrap_room_key
+#[derive(Debug)]
+pub struct WrappedRoomKey {
+    id: KeyId,
+    block: Vec<u8>,
+}
+
+impl FromStr for WrappedRoomKey {
+    type Err = RoomKeyError;
+
+    fn from_str(wrapped: &str) -> Result<Self, RoomKeyError> {
+        // The id is everything before the RSA block: its own length has changed over the years.
+        let (id, block) = wrapped
+            .len()
+            .checked_sub(WRAPPED_CHARS)
+            .and_then(|end| wrapped.split_at_checked(end))
+            .ok_or(RoomKeyError::MalformedKey("the wrapped key is truncated"))?;
+        let id = id.parse()?;
+        let block = STANDARD
+            .decode_to_vec(block)
+            .ok()
+            .filter(|block| block.len() == RSA_BYTES)
+            .ok_or(RoomKeyError::MalformedKey("the wrapped key is not base64 of 256 bytes"))?;
+        Ok(Self { id, block })
+    }
+}
+
+impl WrappedRoomKey {
+    /// What RSA-OAEP is to decrypt: 256 bytes.
+    pub fn ciphertext(&self) -> &[u8] {
+        &self.block
+    }
+
+    /// Reads what was decrypted; `None` where the private key does not fit, or somebody changed
+    /// the ciphertext.
+    ///
+    /// # Errors
+    /// As [`Identity::unwrap_room_key`](crate::Identity::unwrap_room_key).
+    pub fn open(self, decrypted: Option<&[u8]>) -> Result<RoomKey, RoomKeyError> {
+        let jwk = decrypted.ok_or(RoomKeyError::DecryptionFailed)?;
+        let jwk = std::str::from_utf8(jwk)
+            .map_err(|_| RoomKeyError::MalformedKey("what was wrapped is not text"))?;
+        RoomKey::from_jwk(jwk, self.id)
+    }
+}
+
 /// The key of one room. Whoever holds it reads and writes everything encrypted under it.
 pub struct RoomKey {
     id: KeyId,
@@ -185,29 +234,6 @@ impl RoomKey {
             jwk.to_json()
         };
         Ok(Self { id, jwk, secret: Zeroizing::new(secret.into()), cipher })
-    }
-
-    /// Opens `wrapped` with `decrypt`, the private RSA operation.
-    pub(crate) fn unwrap(
-        wrapped: &str,
-        decrypt: impl FnOnce(&[u8]) -> Result<Zeroizing<Vec<u8>>, Refused>,
-    ) -> Result<Self, RoomKeyError> {
-        // The id is everything before the RSA block: its own length has changed over the years.
-        let (id, block) = wrapped
-            .len()
-            .checked_sub(WRAPPED_CHARS)
-            .and_then(|end| wrapped.split_at_checked(end))
-            .ok_or(RoomKeyError::MalformedKey("the wrapped key is truncated"))?;
-        let id = id.parse()?;
-        let block = STANDARD
-            .decode_to_vec(block)
-            .ok()
-            .filter(|block| block.len() == RSA_BYTES)
-            .ok_or(RoomKeyError::MalformedKey("the wrapped key is not base64 of 256 bytes"))?;
-        let jwk = decrypt(&block).map_err(|Refused| RoomKeyError::DecryptionFailed)?;
-        let jwk = std::str::from_utf8(&jwk)
-            .map_err(|_| RoomKeyError::MalformedKey("what was wrapped is not text"))?;
-        Self::from_jwk(jwk, id)
     }
 
     /// Wraps this key for a member: the key id, then 344 characters of base64.

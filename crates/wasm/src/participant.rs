@@ -6,6 +6,7 @@ use rocketchat_e2ee::participant::Participant as Core;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::error::Failure;
+use crate::identity::Identity;
 use crate::random::HostRandom;
 use crate::vault::Vault;
 
@@ -22,6 +23,12 @@ impl Participant {
     pub fn new(vault: &Vault, options: &str) -> Result<Self, Failure> {
         let core = Core::from_options(Arc::clone(&vault.core), options, Box::new(HostRandom))?;
         Ok(Self { core })
+    }
+
+    /// Takes a key pair that was asked for.
+    #[wasm_bindgen(js_name = takeKeyPair)]
+    pub fn take_key_pair(&mut self, id: f64, pair: Identity) {
+        self.core.take_key_pair(id as u64, pair.core);
     }
 
     /// JSON text of a list of inputs, at `now` milliseconds since 1970, in; JSON text of a list of

@@ -1,6 +1,7 @@
 //! The private key as it is stored with the server (protocol §7.3).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use base64_simd::STANDARD;
 use pbkdf2::pbkdf2_hmac_array;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::IdentityError;
+use super::{Identity, IdentityError};
 use crate::crypto::{AesGcm as _, Cbc, Gcm, Plaintext, Refused, TAG_BYTES};
 
 /// Fewest PBKDF2 iterations that are accepted: what form v1 has, the least any client wrote.
@@ -88,91 +89,204 @@ impl Envelope {
         }
     }
 
-    /// Opens with a key from these bytes of passphrase and salt. `None` when they do not fit.
-    fn open(&self, passphrase: &[u8], salt: &[u8]) -> Option<Plaintext> {
+    /// Opens with a key that PBKDF2 made. `None` where it does not fit.
+    fn open(&self, key: &[u8; 32]) -> Option<Plaintext> {
         match self {
             Self::V1 { iv, ciphertext } => {
-                let key = stretch(passphrase, salt, V1_ITERATIONS);
-                let plaintext =
-                    Cbc::<aes::Aes256>::new(key.as_ref()).ok()?.decrypt(iv, ciphertext).ok()?;
+                let plaintext = Cbc::<aes::Aes256>::new(key).ok()?.decrypt(iv, ciphertext).ok()?;
                 // CBC has no tag: a wrong key unpads once in 256 times, but not to an object.
                 serde_json::from_slice::<BTreeMap<&str, IgnoredAny>>(&plaintext).ok()?;
                 Some(plaintext)
             }
-            Self::V2 { iv, ciphertext, iterations, .. } => {
-                let key = stretch(passphrase, salt, *iterations);
+            Self::V2 { iv, ciphertext, .. } => {
                 let mut buffer = Plaintext::from(ciphertext.clone());
-                Gcm::new(&key).ok()?.open(iv, &mut buffer).ok()?;
+                Gcm::new(key).ok()?.open(iv, &mut buffer).ok()?;
                 Some(buffer)
             }
         }
     }
 }
 
-/// Opens `stored` and returns what was sealed: the private JWK, as JSON text.
-pub(super) fn open(
-    stored: &str,
-    passphrase: &str,
-    user_id: &str,
-) -> Result<Plaintext, IdentityError> {
-    let envelope = Envelope::parse(stored)?;
-    let salt = match &envelope {
-        Envelope::V1 { .. } => user_id,
-        Envelope::V2 { salt, .. } => salt,
-    };
-    // Web clients take one byte per character, mobile clients UTF-8: alike in ASCII only.
-    if let (Some(web_passphrase), Some(web_salt)) = (latin1(passphrase), latin1(salt))
-        && !(passphrase.is_ascii() && salt.is_ascii())
-        && let Some(jwk) = envelope.open(&web_passphrase, &web_salt)
-    {
-        return Ok(jwk);
-    }
-    envelope.open(passphrase.as_bytes(), salt.as_bytes()).ok_or(IdentityError::WrongPassphrase)
+/// What PBKDF2-HMAC-SHA256 (RFC 8018 §5.2) makes a key of 32 bytes from. It takes nearly all of the
+/// time that unlocking and locking take, so that a host may do it elsewhere.
+#[derive(Clone)]
+pub struct KeyDerivation {
+    passphrase: Zeroizing<Vec<u8>>,
+    salt: Vec<u8>,
+    iterations: u32,
 }
 
-/// Seals `jwk` in form v2.
-pub(super) fn seal<R: CryptoRng + ?Sized>(
-    rng: &mut R,
-    jwk: &str,
-    passphrase: &str,
-    user_id: &str,
-) -> Result<String, IdentityError> {
-    if passphrase.is_empty() {
-        return Err(IdentityError::EmptyPassphrase);
+impl KeyDerivation {
+    /// The passphrase, in bytes.
+    pub fn passphrase(&self) -> &[u8] {
+        &self.passphrase
     }
-    if !passphrase.is_ascii() {
-        return Err(IdentityError::AmbiguousPassphrase);
-    }
-    if user_id.is_empty()
-        || user_id.len() > MAX_USER_ID_BYTES
-        || !user_id.bytes().all(|byte| byte.is_ascii_graphic())
-    {
-        return Err(IdentityError::InvalidUserId);
-    }
-    let mut uuid = [0; 16];
-    rng.fill_bytes(&mut uuid);
-    let uuid = uuid::Builder::from_random_bytes(uuid).into_uuid();
-    let salt = format!("v2:{user_id}:{uuid}");
-    let mut iv = [0; 12];
-    rng.fill_bytes(&mut iv);
 
-    let key = stretch(passphrase.as_bytes(), salt.as_bytes(), V2_ITERATIONS);
-    let mut buffer = Vec::with_capacity(jwk.len() + TAG_BYTES);
-    buffer.extend_from_slice(jwk.as_bytes());
-    Gcm::new(&key)
-        .and_then(|cipher| cipher.seal(&iv, &mut buffer))
-        .map_err(|Refused| IdentityError::Generation)?;
-    serde_json::to_string(&StoredV2 {
-        iv: &STANDARD.encode_to_string(iv),
-        ciphertext: &STANDARD.encode_to_string(&buffer),
-        salt: &salt,
-        iterations: V2_ITERATIONS,
-    })
-    .map_err(|_| IdentityError::Generation)
+    /// The salt, in bytes.
+    pub fn salt(&self) -> &[u8] {
+        &self.salt
+    }
+
+    /// How often: [`MIN_ITERATIONS`] to [`MAX_ITERATIONS`].
+    pub fn iterations(&self) -> u32 {
+        self.iterations
+    }
+
+    /// Makes the key here.
+    pub fn run(&self) -> Zeroizing<[u8; 32]> {
+        let Self { passphrase, salt, iterations } = self;
+        Zeroizing::new(pbkdf2_hmac_array::<Sha256, 32>(passphrase, salt, *iterations))
+    }
 }
 
-fn stretch(passphrase: &[u8], salt: &[u8], iterations: u32) -> Zeroizing<[u8; 32]> {
-    Zeroizing::new(pbkdf2_hmac_array::<Sha256, 32>(passphrase, salt, iterations))
+impl fmt::Debug for KeyDerivation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyDerivation").finish_non_exhaustive()
+    }
+}
+
+/// An identity that is being unlocked: the steps of [`Identity::unlock`], for hosts that derive
+/// the keys themselves.
+pub struct Unlocking {
+    envelope: Envelope,
+    derivation: KeyDerivation,
+    /// What is tried after it.
+    other: Option<KeyDerivation>,
+}
+
+impl Unlocking {
+    /// Reads a stored private key; see [`Identity::unlock`].
+    ///
+    /// # Errors
+    /// [`IdentityError::MalformedEnvelope`], [`IdentityError::IterationsOutOfRange`].
+    pub fn new(stored: &str, passphrase: &str, user_id: &str) -> Result<Self, IdentityError> {
+        let envelope = Envelope::parse(stored)?;
+        let (salt, iterations) = match &envelope {
+            Envelope::V1 { .. } => (user_id, V1_ITERATIONS),
+            Envelope::V2 { salt, iterations, .. } => (salt.as_str(), *iterations),
+        };
+        let from = |passphrase, salt| KeyDerivation { passphrase, salt, iterations };
+        let utf8 = from(Zeroizing::new(passphrase.into()), salt.into());
+        // Web clients take one byte per character, mobile clients UTF-8: alike in ASCII only.
+        let (derivation, other) = match (latin1(passphrase), latin1(salt)) {
+            (Some(web_passphrase), Some(web_salt))
+                if !(passphrase.is_ascii() && salt.is_ascii()) =>
+            {
+                (from(web_passphrase, web_salt.to_vec()), Some(utf8))
+            }
+            _ => (utf8, None),
+        };
+        Ok(Self { envelope, derivation, other })
+    }
+
+    /// What to make the next key from.
+    pub fn derivation(&self) -> &KeyDerivation {
+        &self.derivation
+    }
+
+    /// Opens the envelope with the key that was made. `None` where another derivation is to be
+    /// tried.
+    ///
+    /// # Errors
+    /// [`IdentityError::WrongPassphrase`] where there is none, and
+    /// [`IdentityError::MalformedKey`] or [`IdentityError::UnsupportedAlgorithm`] when what was
+    /// sealed is not a private key.
+    pub fn open(&mut self, key: &[u8; 32]) -> Result<Option<Identity>, IdentityError> {
+        let Some(sealed) = self.envelope.open(key) else {
+            self.derivation = self.other.take().ok_or(IdentityError::WrongPassphrase)?;
+            return Ok(None);
+        };
+        let jwk = std::str::from_utf8(&sealed)
+            .map_err(|_| IdentityError::MalformedKey("what was sealed is not text"))?;
+        Identity::from_private_jwk(jwk).map(Some)
+    }
+}
+
+impl fmt::Debug for Unlocking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unlocking").finish_non_exhaustive()
+    }
+}
+
+/// An identity that is being locked: the steps of [`Identity::lock`], for hosts that derive the
+/// key themselves.
+pub struct Locking {
+    salt: String,
+    derivation: KeyDerivation,
+}
+
+impl Locking {
+    /// Draws a salt; see [`Identity::lock`].
+    ///
+    /// # Errors
+    /// [`IdentityError::AmbiguousPassphrase`], [`IdentityError::EmptyPassphrase`],
+    /// [`IdentityError::InvalidUserId`].
+    pub fn new<R: CryptoRng + ?Sized>(
+        rng: &mut R,
+        passphrase: &str,
+        user_id: &str,
+    ) -> Result<Self, IdentityError> {
+        if passphrase.is_empty() {
+            return Err(IdentityError::EmptyPassphrase);
+        }
+        if !passphrase.is_ascii() {
+            return Err(IdentityError::AmbiguousPassphrase);
+        }
+        if user_id.is_empty()
+            || user_id.len() > MAX_USER_ID_BYTES
+            || !user_id.bytes().all(|byte| byte.is_ascii_graphic())
+        {
+            return Err(IdentityError::InvalidUserId);
+        }
+        let mut uuid = [0; 16];
+        rng.fill_bytes(&mut uuid);
+        let uuid = uuid::Builder::from_random_bytes(uuid).into_uuid();
+        let salt = format!("v2:{user_id}:{uuid}");
+        let derivation = KeyDerivation {
+            passphrase: Zeroizing::new(passphrase.into()),
+            salt: salt.clone().into(),
+            iterations: V2_ITERATIONS,
+        };
+        Ok(Self { salt, derivation })
+    }
+
+    /// What to make the key from.
+    pub fn derivation(&self) -> &KeyDerivation {
+        &self.derivation
+    }
+
+    /// Seals with the key that was made; returns the JSON text for `e2e.private_key`.
+    ///
+    /// # Errors
+    /// [`IdentityError::Generation`], which does not happen with a key pair of ours.
+    pub fn seal<R: CryptoRng + ?Sized>(
+        self,
+        rng: &mut R,
+        identity: &Identity,
+        key: &[u8; 32],
+    ) -> Result<String, IdentityError> {
+        let jwk = identity.to_private_jwk()?;
+        let mut iv = [0; 12];
+        rng.fill_bytes(&mut iv);
+        let mut buffer = Vec::with_capacity(jwk.len() + TAG_BYTES);
+        buffer.extend_from_slice(jwk.as_bytes());
+        Gcm::new(key)
+            .and_then(|cipher| cipher.seal(&iv, &mut buffer))
+            .map_err(|Refused| IdentityError::Generation)?;
+        serde_json::to_string(&StoredV2 {
+            iv: &STANDARD.encode_to_string(iv),
+            ciphertext: &STANDARD.encode_to_string(&buffer),
+            salt: &self.salt,
+            iterations: V2_ITERATIONS,
+        })
+        .map_err(|_| IdentityError::Generation)
+    }
+}
+
+impl fmt::Debug for Locking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Locking").finish_non_exhaustive()
+    }
 }
 
 fn checked_iterations(iterations: f64) -> Result<u32, IdentityError> {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rand_core::CryptoRng;
 use rsa::BoxedUint;
-use rsa::pkcs8::EncodePublicKey;
+use rsa::pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey};
 use rsa::traits::{PrivateKeyParts, PublicKeyParts};
 use rsa::{RsaPrivateKey, RsaPublicKey};
 use sha2::{Digest, Sha256};
@@ -19,9 +19,9 @@ use zeroize::Zeroizing;
 
 use crate::crypto::{self, OaepPrivateKey as _, OaepPublicKey as _, Refused};
 use crate::jwk::{JwkError, RsaJwk, RsaPrivateJwk, RsaPrivateParts, RsaPublicJwk};
-use crate::room_key::{RoomKey, RoomKeyError};
+use crate::room_key::{RoomKey, RoomKeyError, WrappedRoomKey};
 
-pub use envelope::{MAX_ITERATIONS, MIN_ITERATIONS};
+pub use envelope::{KeyDerivation, Locking, MAX_ITERATIONS, MIN_ITERATIONS, Unlocking};
 pub use passphrase::generate_passphrase;
 
 const MODULUS_BITS: u32 = 2048;
@@ -168,7 +168,8 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A key pair. The private half leaves it only inside an envelope.
+/// A key pair. The private half leaves it only inside an envelope, or for the host's own
+/// cryptography.
 pub struct Identity {
     private: Arc<RsaPrivateKey>,
     oaep: crypto::OaepPrivate,
@@ -181,8 +182,12 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::Generation`], which does not happen with a working `rng`.
     pub fn generate<R: CryptoRng + ?Sized>(rng: &mut R) -> Result<Self, IdentityError> {
-        let mut key = RsaPrivateKey::new(rng, MODULUS_BITS as usize)
+        let key = RsaPrivateKey::new(rng, MODULUS_BITS as usize)
             .map_err(|_| IdentityError::Generation)?;
+        Self::from_generated(key)
+    }
+
+    fn from_generated(mut key: RsaPrivateKey) -> Result<Self, IdentityError> {
         // OpenSSL and BoringSSL write the larger prime as p; so do we.
         if let [p, q] = key.primes()
             && p < q
@@ -193,6 +198,30 @@ impl Identity {
                 .map_err(|_| IdentityError::Generation)?;
         }
         Self::new(key)
+    }
+
+    /// Reads a key pair that the host's own cryptography made, as PKCS#8 in DER (RFC 5958). What
+    /// [`Identity::from_private_jwk`] expects of a key is expected here.
+    ///
+    /// # Errors
+    /// [`IdentityError::MalformedKey`].
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self, IdentityError> {
+        let key = RsaPrivateKey::from_pkcs8_der(der)
+            .map_err(|_| IdentityError::MalformedKey("it is not PKCS#8 of an RSA key"))?;
+        checked_public_key(&key.n_bytes(), &key.e_bytes())?;
+        Self::from_generated(key)
+    }
+
+    /// The key pair for the host's own cryptography, as PKCS#8 in DER (RFC 5958).
+    ///
+    /// # Errors
+    /// [`IdentityError::MalformedKey`] where the key has no DER form.
+    pub fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
+        let der = self
+            .private
+            .to_pkcs8_der()
+            .map_err(|_| IdentityError::MalformedKey("the key has no DER form"))?;
+        Ok(der.to_bytes())
     }
 
     /// Reads a private JWK. All of `n`, `e`, `d`, `p` and `q` must be there and fit each other;
@@ -237,10 +266,13 @@ impl Identity {
     /// [`IdentityError::IterationsOutOfRange`], and [`IdentityError::MalformedKey`] when what
     /// was sealed is not a private key.
     pub fn unlock(stored: &str, passphrase: &str, user_id: &str) -> Result<Self, IdentityError> {
-        let sealed = envelope::open(stored, passphrase, user_id)?;
-        let jwk = std::str::from_utf8(&sealed)
-            .map_err(|_| IdentityError::MalformedKey("what was sealed is not text"))?;
-        Self::from_private_jwk(jwk)
+        let mut unlocking = Unlocking::new(stored, passphrase, user_id)?;
+        loop {
+            let key = unlocking.derivation().run();
+            if let Some(identity) = unlocking.open(&key)? {
+                return Ok(identity);
+            }
+        }
     }
 
     /// Seals the private key in form v2, as the web client does: AES-256-GCM with a key from
@@ -256,7 +288,9 @@ impl Identity {
         passphrase: &str,
         user_id: &str,
     ) -> Result<String, IdentityError> {
-        envelope::seal(rng, &self.to_private_jwk()?, passphrase, user_id)
+        let locking = Locking::new(rng, passphrase, user_id)?;
+        let key = locking.derivation().run();
+        locking.seal(rng, self, &key)
     }
 
     /// The public half.
@@ -275,7 +309,9 @@ impl Identity {
         rng: &mut R,
         wrapped: &str,
     ) -> Result<RoomKey, RoomKeyError> {
-        RoomKey::unwrap(wrapped, |ciphertext| self.oaep.decrypt(rng, ciphertext))
+        let wrapped: WrappedRoomKey = wrapped.parse()?;
+        let jwk = self.oaep.decrypt(rng, wrapped.ciphertext());
+        wrapped.open(jwk.as_ref().ok().map(|jwk| jwk.as_slice()))
     }
 
     pub(crate) fn to_private_jwk(&self) -> Result<Zeroizing<String>, IdentityError> {
@@ -308,13 +344,17 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// The public members of a JWK, held to what Rocket.Chat's clients make. A small exponent or an
-/// odd size would let a wrapped room key be read, or not fit the wrapped form.
 fn public_key(jwk: &RsaJwk) -> Result<RsaPublicKey, IdentityError> {
-    if jwk.e()?.as_slice() != EXPONENT {
+    checked_public_key(&jwk.n()?, &jwk.e()?)
+}
+
+/// Big-endian integers of a key, held to what Rocket.Chat's clients make. A small exponent or an
+/// odd size would let a wrapped room key be read, or not fit the wrapped form.
+fn checked_public_key(n: &[u8], e: &[u8]) -> Result<RsaPublicKey, IdentityError> {
+    if e != EXPONENT {
         return Err(IdentityError::MalformedKey("the exponent is not 65537"));
     }
-    let n = BoxedUint::from_be_slice(&jwk.n()?, MODULUS_BITS)
+    let n = BoxedUint::from_be_slice(n, MODULUS_BITS)
         .map_err(|_| IdentityError::MalformedKey("the modulus is not 2048 bits long"))?;
     if n.bits_vartime() != MODULUS_BITS {
         return Err(IdentityError::MalformedKey("the modulus is not 2048 bits long"));

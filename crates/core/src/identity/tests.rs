@@ -68,6 +68,70 @@ fn private_jwks_have_the_larger_prime_first() {
 }
 
 #[test]
+fn a_key_pair_of_the_host_is_taken_as_pkcs8() {
+    let der = identity().to_pkcs8().unwrap();
+    let same = Identity::from_pkcs8(&der).unwrap();
+    assert_eq!(*same.to_private_jwk().unwrap(), *identity().to_private_jwk().unwrap());
+    assert_eq!(*same.to_pkcs8().unwrap(), *der);
+    let key = RoomKey::generate(&mut rng()).unwrap();
+    let wrapped = key.wrap_for(&mut rng(), identity().public_key()).unwrap();
+    assert!(same.unwrap_room_key(&mut rng(), &wrapped).unwrap().same_secret(&key));
+    // Some hosts write the smaller prime first.
+    let [p, q] = identity().private.primes() else { panic!("two primes") };
+    let private = &identity().private;
+    let turned = RsaPrivateKey::from_components(
+        private.n().as_ref().clone(),
+        private.e().clone(),
+        private.d().clone(),
+        vec![q.as_ref().clone(), p.as_ref().clone()],
+    )
+    .unwrap();
+    let turned = Identity::from_pkcs8(turned.to_pkcs8_der().unwrap().as_bytes()).unwrap();
+    assert_eq!(*turned.to_private_jwk().unwrap(), *identity().to_private_jwk().unwrap());
+}
+
+#[test]
+fn pkcs8_of_another_key_is_refused() {
+    let der = |key: RsaPrivateKey| key.to_pkcs8_der().unwrap().to_bytes();
+    let short = der(RsaPrivateKey::new(&mut rng(), 1024).unwrap());
+    let exponent = BoxedUint::from_be_slice(&[3], 32).unwrap();
+    let exponent = der(RsaPrivateKey::new_with_exp(&mut rng(), 2048, exponent).unwrap());
+    let der = identity().to_pkcs8().unwrap();
+    let mut changed = der.clone();
+    // Within the private exponent.
+    changed[400] ^= 1;
+    for bad in [&short, &exponent, &changed, &der[..1000].to_vec(), &Vec::new()].map(|b| &b[..]) {
+        assert_eq!(code(Identity::from_pkcs8(bad)), Code::MalformedKey);
+    }
+}
+
+#[test]
+fn unlocking_asks_for_the_keys_that_clients_make() {
+    let locked = envelope(|_| {});
+    let mut unlocking = Unlocking::new(&locked, "correct horse", USER).unwrap();
+    assert_eq!(unlocking.derivation().passphrase(), b"correct horse");
+    assert_eq!(unlocking.derivation().iterations(), 100_000);
+    assert!(unlocking.derivation().salt().starts_with(b"v2:annUserId00000001:"));
+    assert_eq!(code(unlocking.open(&[0; 32])), Code::WrongPassphrase);
+    // Once more: nothing else is left to try.
+    assert_eq!(code(unlocking.open(&[0; 32])), Code::WrongPassphrase);
+    assert!(unlocking.open(&unlocking.derivation().run()).unwrap().is_some());
+
+    let v1 = json!({ "$binary": "A".repeat(128) }).to_string();
+    let mut unlocking = Unlocking::new(&v1, "caf\u{e9}", "\u{fc}").unwrap();
+    let steps = [(&b"caf\xe9"[..], &b"\xfc"[..]), (b"caf\xc3\xa9", b"\xc3\xbc")];
+    for (step, (passphrase, salt)) in steps.into_iter().enumerate() {
+        let derivation = unlocking.derivation();
+        assert_eq!((derivation.passphrase(), derivation.salt()), (passphrase, salt));
+        assert_eq!(derivation.iterations(), 1_000);
+        match unlocking.open(&[0; 32]) {
+            Ok(opened) => assert!(step == 0 && opened.is_none()),
+            failed => assert!(step == 1 && code(failed) == Code::WrongPassphrase),
+        }
+    }
+}
+
+#[test]
 fn recorded_envelopes_of_every_client_unlock() {
     let file = recorded("identities.json");
     let envelopes = file["envelopes"].as_array().unwrap();

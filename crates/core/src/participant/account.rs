@@ -268,10 +268,14 @@ impl Shared {
             }
             (None, Some(_)) => self.publish(false).await?,
             (None, None) => {
-                let pair = self.new_pair()?;
-                // Kept before it is published: a key pair that only the server has would be lost.
-                self.turn_to(pair).await?;
-                self.publish(true).await?;
+                let pair = self.new_pair().await?;
+                // Another process on the same store may have made one meanwhile.
+                let created = self.state().account.identity().is_none();
+                if created {
+                    // Kept before it is published: one that only the server has would be lost.
+                    self.turn_to(pair).await?;
+                }
+                self.publish(created).await?;
             }
         }
         let now = self.host.now();
@@ -329,13 +333,14 @@ impl Shared {
     }
 
     /// A key pair, sealed with the known passphrase, or with a new one that is then told.
-    fn new_pair(&self) -> Result<Pair> {
-        self.new_pair_under(self.known_passphrase())
+    async fn new_pair(&self) -> Result<Pair> {
+        self.new_pair_under(self.known_passphrase()).await
     }
 
-    fn new_pair_under(&self, known: Option<Zeroizing<String>>) -> Result<Pair> {
+    async fn new_pair_under(&self, known: Option<Zeroizing<String>>) -> Result<Pair> {
+        let identity = self.host.generate_key_pair().await?;
+        self.state().account.expect_not_revoked()?;
         let mut rng = self.rng();
-        let identity = Identity::generate(&mut **rng)?;
         let untold = known.is_none().then(|| generate_passphrase(&mut **rng));
         let passphrase = untold.as_ref().or(known.as_ref()).map(|passphrase| passphrase.as_str());
         let user = &self.options.user_id;
@@ -398,7 +403,7 @@ impl Shared {
             Identity::unlock(&private, &passphrase, &self.options.user_id)?;
         }
         self.read_rooms().await?;
-        let next = self.new_pair()?;
+        let next = self.new_pair().await?;
         let public_key = next.identity()?.public_key().to_jwk();
         // Kept before it is offered: whichever pair the server has then, this store has it too.
         self.change_keys(|keys| keys.keep(next.clone())).await?;
@@ -442,7 +447,7 @@ impl Shared {
         passphrase: Option<Zeroizing<String>>,
     ) -> Result<()> {
         // Made first, so that a passphrase that cannot be used is told before anything is lost.
-        let next = self.new_pair_under(passphrase.clone())?;
+        let next = self.new_pair_under(passphrase.clone()).await?;
         if let Err(failure) = self.host.post_with("users.resetE2EKey", json!({}), two_factor).await
             // The answer may be lost, and the keys be gone all the same.
             && self.stored_keys().await?.is_some()

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::error::{Code, Error};
+use crate::identity::Identity;
 
 /// Something that the driver is to do. Those with an `id` are answered with [`Input::Answer`].
 #[derive(Debug, Serialize)]
@@ -65,6 +66,12 @@ pub enum Effect {
         name: String,
         /// For how long, in milliseconds.
         ttl: u64,
+    },
+    /// Make a key pair, which takes up to seconds in WebAssembly, and hand it over with
+    /// [`Participant::take_key_pair`](super::Participant::take_key_pair). Answer: nothing.
+    GenerateKeyPair {
+        /// Names the answer.
+        id: u64,
     },
     /// Wait. Answer: nothing.
     Sleep {
@@ -248,6 +255,8 @@ struct Desk {
     now: u64,
     effects: Vec<Effect>,
     answers: BTreeMap<u64, Outcome>,
+    /// Handed over, by the id of the effect; their answers are still to come.
+    key_pairs: BTreeMap<u64, Identity>,
     spawned: Vec<Flow>,
 }
 
@@ -370,6 +379,14 @@ impl Host {
         had.into_iter().map(|had| Ok(had? == json!(true))).collect()
     }
 
+    pub(super) async fn generate_key_pair(&self) -> Result<Identity> {
+        let id = self.put(|id| Effect::GenerateKeyPair { id });
+        let answer = self.answer(id).await;
+        let pair = self.desk().key_pairs.remove(&id);
+        answer?;
+        pair.ok_or_else(|| Failure::new(Code::Internal, "no key pair was handed over"))
+    }
+
     pub(super) async fn sleep(&self, ms: u64) -> Result<()> {
         self.ask(|id| Effect::Sleep { id, ms }).await.map(drop)
     }
@@ -424,6 +441,10 @@ pub(super) struct Executor {
 impl Executor {
     pub(super) fn answer(&self, id: u64, outcome: Outcome) {
         self.host.desk().answers.insert(id, outcome);
+    }
+
+    pub(super) fn take_key_pair(&self, id: u64, pair: Identity) {
+        self.host.desk().key_pairs.insert(id, pair);
     }
 
     /// Lets every flow go on as far as it can, and returns what they want done.

@@ -362,6 +362,12 @@ impl Participant {
         Ok(readable)
     }
 
+    /// Takes the key pair that [`Effect::GenerateKeyPair`] asks for; its answer comes after it, as
+    /// an input like any other. A key pair is no input: those are text on their way here.
+    pub fn take_key_pair(&mut self, id: u64, pair: Identity) {
+        self.executor.take_key_pair(id, pair);
+    }
+
     /// Takes what came, at `now` milliseconds since 1970, and returns what is to be done.
     pub fn step(&mut self, now: u64, inputs: Vec<Input>) -> Vec<Effect> {
         for input in inputs {

@@ -330,6 +330,12 @@ impl World {
             Effect::Load { id, prefix } => (id, Stage::Load(prefix)),
             Effect::Commit { id, changes, claims } => (id, Stage::Commit(changes, claims)),
             Effect::Claim { id, name, ttl } => (id, Stage::Claim(name, ttl)),
+            Effect::GenerateKeyPair { id } => {
+                let mut rng = ChaCha8Rng::seed_from_u64(self.rng.next_u64());
+                let pair = Identity::generate(&mut rng).expect("a key pair");
+                self.processes[process].participant.take_key_pair(id, pair);
+                (id, Stage::Answer(Outcome::Ok(Value::Null)))
+            }
             Effect::Sleep { id, ms } => (id, Stage::Sleep(self.server.now + ms)),
             Effect::Emit { event, data } => return self.heard(process, event, &data),
             Effect::Done { command, outcome } => return self.done(process, command, outcome),
