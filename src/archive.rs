@@ -49,6 +49,6 @@ impl KeyArchive {
     #[napi(ts_return_type = "Promise<string>")]
     pub fn decrypt(&self, messages: String, room_id: Option<String>) -> AsyncTask<Job<String>> {
         let core = Arc::clone(&self.core);
-        spawn(move || Ok(core.decrypt_text(&messages, room_id.as_deref())?))
+        spawn(move || core.decrypt_text(&messages, room_id.as_deref()))
     }
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use napi::bindgen_prelude::{AsyncTask, Either};
+use napi::bindgen_prelude::AsyncTask;
 use napi_derive::napi;
 use rocketchat_e2ee::identity::{self, Identity as Core};
 use zeroize::Zeroizing;
 
 use crate::error::{Failure, guard};
-use crate::job::{Job, spawn, spawn_each};
+use crate::job::{Job, Outcomes, spawn, spawn_each};
 use crate::random::OsRandom;
 use crate::room_key::RoomKey;
 
@@ -68,10 +68,7 @@ impl Identity {
 
     /// Opens wrapped room keys; for each comes the key, or code and message.
     #[napi(ts_return_type = "Promise<(RoomKey | string[])[]>")]
-    pub fn unwrap_room_keys(
-        &self,
-        wrapped: Vec<String>,
-    ) -> AsyncTask<Job<Vec<Either<RoomKey, Vec<String>>>>> {
+    pub fn unwrap_room_keys(&self, wrapped: Vec<String>) -> AsyncTask<Job<Outcomes<RoomKey>>> {
         let core = Arc::clone(&self.core);
         spawn_each(wrapped, move |wrapped| Ok(core.unwrap_room_key(&mut OsRandom, wrapped)?.into()))
     }

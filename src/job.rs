@@ -10,6 +10,9 @@ use crate::error::{Failure, guard, rejection};
 
 type Work<T> = Box<dyn FnOnce() -> std::result::Result<T, Error> + Send>;
 
+/// For each of many things: what came of it, or code and message.
+pub(crate) type Outcomes<T> = Vec<Either<T, Vec<String>>>;
+
 /// One piece of work, run once off the event loop.
 pub struct Job<T> {
     work: Option<Work<T>>,
@@ -25,12 +28,11 @@ where
     AsyncTask::new(Job { work: Some(Box::new(work)) })
 }
 
-/// Sends the same `work` for many things to one of libuv's threads; for each comes what came of it,
-/// or code and message.
+/// Sends the same `work` for many things to one of libuv's threads.
 pub(crate) fn spawn_each<T>(
     items: Vec<String>,
     work: impl Fn(&str) -> std::result::Result<T, Error> + Send + 'static,
-) -> AsyncTask<Job<Vec<Either<T, Vec<String>>>>>
+) -> AsyncTask<Job<Outcomes<T>>>
 where
     T: Send + ToNapiValue + TypeName + 'static,
 {

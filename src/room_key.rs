@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use napi::bindgen_prelude::{AsyncTask, Either};
+use napi::bindgen_prelude::AsyncTask;
 use napi_derive::napi;
 use rocketchat_e2ee::{PublicKey, RoomKey as Core};
 use zeroize::Zeroizing;
 
 use crate::error::{Failure, guard};
-use crate::job::{Job, spawn_each};
+use crate::job::{Job, Outcomes, spawn_each};
 use crate::random::OsRandom;
 
 /// The key of one room.
@@ -53,10 +53,7 @@ impl RoomKey {
     /// Wraps the key for the owners of public JWKs; for each comes the wrapped key, or code and
     /// message.
     #[napi(ts_return_type = "Promise<(string | string[])[]>")]
-    pub fn wrap_for_many(
-        &self,
-        public_keys: Vec<String>,
-    ) -> AsyncTask<Job<Vec<Either<String, Vec<String>>>>> {
+    pub fn wrap_for_many(&self, public_keys: Vec<String>) -> AsyncTask<Job<Outcomes<String>>> {
         let core = Arc::clone(&self.core);
         spawn_each(public_keys, move |public_key| {
             let member = PublicKey::from_jwk(public_key)?;
