@@ -16,15 +16,12 @@ export function quantile(values, q) {
 }
 
 /**
- * Nanoseconds for each item: `run` is repeated until `moment` milliseconds are over. With `cpu`, the
- * processor time of all threads is counted, garbage collection with it, and not the time on the
- * clock, of which other programs take their part. With `collect`, the
- * garbage of who came before is taken away first.
+ * Nanoseconds for each item, by the clock: `run` is repeated until `moment` milliseconds are over.
+ * With `collect`, the garbage of who came before is taken away first.
  */
-async function time(peer, { moment, cpu = false, collect = false }) {
+async function time(peer, { moment, collect = false }) {
   let items = 0;
   if (collect) collectGarbage();
-  const used = process.cpuUsage();
   const start = process.hrtime.bigint();
   let now = start;
   do {
@@ -34,8 +31,7 @@ async function time(peer, { moment, cpu = false, collect = false }) {
     items += peer.items;
     now = process.hrtime.bigint();
   } while (now - start < moment * 1e6);
-  const { user, system } = process.cpuUsage(used);
-  return (cpu ? (user + system) * 1e3 : Number(now - start)) / items;
+  return Number(now - start) / items;
 }
 
 /**

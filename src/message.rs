@@ -53,8 +53,8 @@ impl RoomKey {
     ) -> napi::Result<Function<'env, (), napi_value>> {
         let key = Arc::clone(&self.core);
         env.create_function_from_closure("decrypt", move |call| {
-            let iv = text::read(call.get(0)?)?;
-            let ciphertext = text::read(call.get(1)?)?;
+            let iv = text::read_public(call.get(0)?)?;
+            let ciphertext = text::read_public(call.get(1)?)?;
             let content =
                 checked(&call, || Ok(key.decrypt(&EncryptedContent::v2(&iv, &ciphertext))?))?;
             if content.is_text() {
