@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use napi::JsString;
 use napi::bindgen_prelude::AsyncTask;
 use napi_derive::napi;
 use rocketchat_e2ee::participant::KeyArchive as Core;
 use zeroize::Zeroizing;
 
 use crate::error::{Failure, guard};
-use crate::job::{Job, spawn};
+use crate::job::{Job, TextJob, spawn, spawn_text};
+use crate::text;
 use crate::vault::Vault;
 
 /// Room keys for messages of the past.
@@ -47,8 +49,13 @@ impl KeyArchive {
 
     /// JSON text of a list of messages in, of a list of outcomes out.
     #[napi(ts_return_type = "Promise<string>")]
-    pub fn decrypt(&self, messages: String, room_id: Option<String>) -> AsyncTask<Job<String>> {
+    pub fn decrypt(
+        &self,
+        messages: JsString<'_>,
+        room_id: Option<String>,
+    ) -> napi::Result<AsyncTask<TextJob>> {
         let core = Arc::clone(&self.core);
-        spawn(move || core.decrypt_text(&messages, room_id.as_deref()))
+        let messages = text::read(messages)?;
+        Ok(spawn_text(move || core.decrypt_text(&messages, room_id.as_deref())))
     }
 }

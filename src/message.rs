@@ -12,7 +12,7 @@ use rocketchat_e2ee::Error;
 use rocketchat_e2ee::message::{self, EncryptedContent, MessageContent};
 
 use crate::error::{Failure, guard, rejection};
-use crate::job::{Job, spawn};
+use crate::job::{TextJob, spawn_text};
 use crate::random::OsRandom;
 use crate::room_key::RoomKey;
 use crate::text;
@@ -31,7 +31,7 @@ impl RoomKey {
             let content = MessageContent::text(text::read(call.get(0)?)?);
             let sealed =
                 checked(&call, || Ok(key.encrypt(&mut OsRandom, &content)?.to_compact_text()))?;
-            text::write(call.env, &sealed)
+            Ok(text::write(call.env, &sealed)?.raw())
         })
     }
 
@@ -58,7 +58,7 @@ impl RoomKey {
             let content =
                 checked(&call, || Ok(key.decrypt(&EncryptedContent::v2(&iv, &ciphertext))?))?;
             if content.is_text() {
-                return text::write(call.env, &content.msg);
+                return Ok(text::write(call.env, &content.msg)?.raw());
             }
             let mut list = call.env.create_array(1)?;
             list.set(0, content.to_text())?;
@@ -81,11 +81,11 @@ impl RoomKey {
         &self,
         parts: JsString<'_>,
         lengths: &[u32],
-    ) -> napi::Result<AsyncTask<Job<String>>> {
+    ) -> napi::Result<AsyncTask<TextJob>> {
         let core = Arc::clone(&self.core);
         let parts = text::read(parts)?;
         let lengths = lengths.to_vec();
-        Ok(spawn(move || Ok(core.decrypt_many(&parts, &lengths))))
+        Ok(spawn_text(move || Ok(core.decrypt_many(&parts, &lengths))))
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use napi::JsString;
 use napi::bindgen_prelude::AsyncTask;
 use napi_derive::napi;
 use rocketchat_e2ee::Identity;
 use rocketchat_e2ee::participant::Participant as Core;
 
 use crate::error::{Failure, guard};
-use crate::job::{Job, spawn};
+use crate::job::{Job, TextJob, spawn, spawn_text};
 use crate::random::OsRandom;
+use crate::text;
 use crate::vault::Vault;
 
 /// A participant's decisions; the driver in `lib/participant.ts` carries them out.
@@ -43,11 +45,12 @@ impl Participant {
     /// JSON text of a list of inputs, at `now` milliseconds since 1970, in; JSON text of a list of
     /// effects out.
     #[napi(ts_return_type = "Promise<string>")]
-    pub fn step(&self, now: f64, inputs: String) -> AsyncTask<Job<String>> {
+    pub fn step(&self, now: f64, inputs: JsString<'_>) -> napi::Result<AsyncTask<TextJob>> {
         let core = Arc::clone(&self.core);
-        spawn(move || {
+        let inputs = text::read(inputs)?;
+        Ok(spawn_text(move || {
             let mut core = core.lock().unwrap_or_else(PoisonError::into_inner);
             Ok(core.step_text(now as u64, &inputs)?)
-        })
+        }))
     }
 }

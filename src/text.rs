@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use napi::bindgen_prelude::Env;
-use napi::sys::{self, napi_value};
+use napi::sys;
 use napi::{JsString, JsValue, Result, check_status};
 
 /// Most UTF-16 units of a text that [`read_public`] puts into memory of its own.
@@ -69,8 +69,6 @@ fn read_ascii(units: &[u16]) -> Option<String> {
 }
 
 /// Makes a JavaScript string.
-pub(crate) fn write(env: &Env, text: &str) -> Result<napi_value> {
-    let text =
-        if text.is_ascii() { env.create_string_latin1(text)? } else { env.create_string(text)? };
-    Ok(text.raw())
+pub(crate) fn write<'env>(env: &'env Env, text: &str) -> Result<JsString<'env>> {
+    if text.is_ascii() { env.create_string_latin1(text) } else { env.create_string(text) }
 }

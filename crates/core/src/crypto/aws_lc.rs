@@ -8,14 +8,14 @@ use std::sync::Arc;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::rsa::{
     OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, OaepPublicEncryptingKey,
-    PrivateDecryptingKey, PublicEncryptingKey,
+    PrivateDecryptingKey, PublicEncryptingKey, PublicKeyComponents,
 };
 use rand_core::CryptoRng;
-use rsa::pkcs8::{EncodePrivateKey, EncodePublicKey};
-use rsa::{RsaPrivateKey, RsaPublicKey};
+use rsa::RsaPrivateKey;
+use rsa::pkcs8::EncodePrivateKey;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{AesGcm, OaepPrivateKey, OaepPublicKey, Refused};
+use super::{AesGcm, EXPONENT, OaepPrivateKey, OaepPublicKey, Refused};
 
 pub(crate) struct AwsLcGcm(LessSafeKey);
 
@@ -73,9 +73,9 @@ impl OaepPrivateKey for AwsLcOaepPrivate {
 pub(crate) struct AwsLcOaepPublic(OaepPublicEncryptingKey);
 
 impl OaepPublicKey for AwsLcOaepPublic {
-    fn new(key: &RsaPublicKey) -> Result<Self, Refused> {
-        let der = key.to_public_key_der().map_err(|_| Refused)?;
-        let key = PublicEncryptingKey::from_der(der.as_bytes()).map_err(|_| Refused)?;
+    fn new(modulus: &[u8]) -> Result<Self, Refused> {
+        let components = PublicKeyComponents { n: modulus, e: &EXPONENT };
+        let key: PublicEncryptingKey = components.try_into().map_err(|_| Refused)?;
         OaepPublicEncryptingKey::new(key).map(Self).map_err(|_| Refused)
     }
 

@@ -20,7 +20,7 @@ use aes::cipher::{
     KeyInit, block_padding::Pkcs7,
 };
 use rand_core::CryptoRng;
-use rsa::{RsaPrivateKey, RsaPublicKey};
+use rsa::{BoxedUint, RsaPrivateKey, RsaPublicKey};
 use zeroize::{Zeroizing, optimization_barrier};
 
 #[cfg(feature = "aws-lc")]
@@ -34,6 +34,8 @@ pub(crate) use rustcrypto::{
 
 /// Length of an RSA-2048 block, in bytes.
 pub(crate) const RSA_BYTES: usize = 256;
+/// The public exponent of every key of Rocket.Chat's, 65537, big-endian.
+pub(crate) const EXPONENT: [u8; 3] = [1, 0, 1];
 /// Length of the AES-GCM authentication tag, in bytes.
 pub(crate) const TAG_BYTES: usize = 16;
 
@@ -64,12 +66,19 @@ pub(crate) trait OaepPrivateKey: Sized {
 
 /// The public half of [`OaepPrivateKey`].
 pub(crate) trait OaepPublicKey: Sized {
-    fn new(key: &RsaPublicKey) -> Result<Self, Refused>;
+    /// Takes the modulus, big-endian; the exponent is [`EXPONENT`].
+    fn new(modulus: &[u8]) -> Result<Self, Refused>;
     fn encrypt<R: CryptoRng + ?Sized>(
         &self,
         rng: &mut R,
         plaintext: &[u8],
     ) -> Result<Vec<u8>, Refused>;
+}
+
+/// The public key of a modulus, with what `rsa` computes ahead: for more than encrypting.
+pub(crate) fn public_key(modulus: &[u8]) -> Result<RsaPublicKey, Refused> {
+    let integer = |bytes: &[u8]| BoxedUint::from_be_slice_vartime(bytes);
+    RsaPublicKey::new(integer(modulus), integer(&EXPONENT)).map_err(|_| Refused)
 }
 
 /// Plaintext of a message, wiped when it is dropped. [`Zeroizing`] writes byte by byte, which takes

@@ -49,8 +49,8 @@ impl OaepPrivateKey for RustCryptoOaepPrivate {
 pub(crate) struct RustCryptoOaepPublic(RsaPublicKey);
 
 impl OaepPublicKey for RustCryptoOaepPublic {
-    fn new(key: &RsaPublicKey) -> Result<Self, Refused> {
-        Ok(Self(key.clone()))
+    fn new(modulus: &[u8]) -> Result<Self, Refused> {
+        super::public_key(modulus).map(Self)
     }
 
     fn encrypt<R: CryptoRng + ?Sized>(

@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use rand_core::CryptoRng;
 use rsa::BoxedUint;
+use rsa::RsaPrivateKey;
 use rsa::pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey};
 use rsa::traits::{PrivateKeyParts, PublicKeyParts};
-use rsa::{RsaPrivateKey, RsaPublicKey};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::crypto::{self, OaepPrivateKey as _, OaepPublicKey as _, Refused};
+use crate::crypto::{self, EXPONENT, OaepPrivateKey as _, OaepPublicKey as _, RSA_BYTES, Refused};
 use crate::jwk::{JwkError, RsaJwk, RsaPrivateJwk, RsaPrivateParts, RsaPublicJwk};
 use crate::room_key::{RoomKey, RoomKeyError, WrappedRoomKey};
 
@@ -25,8 +25,6 @@ pub use envelope::{KeyDerivation, Locking, MAX_ITERATIONS, MIN_ITERATIONS, Unloc
 pub use passphrase::generate_passphrase;
 
 const MODULUS_BITS: u32 = 2048;
-/// 65537, big-endian.
-const EXPONENT: [u8; 3] = [1, 0, 1];
 
 /// What can go wrong with an identity.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +113,7 @@ impl fmt::Debug for Fingerprint {
 
 /// Somebody's public key: room keys are wrapped for it.
 pub struct PublicKey {
-    key: RsaPublicKey,
+    modulus: Box<[u8]>,
     oaep: crypto::OaepPublic,
 }
 
@@ -127,18 +125,19 @@ impl PublicKey {
     /// [`IdentityError::MalformedKey`], [`IdentityError::UnsupportedAlgorithm`].
     pub fn from_jwk(json: &str) -> Result<Self, IdentityError> {
         let jwk = RsaJwk::parse(json)?;
-        Self::new(public_key(&jwk)?)
+        Self::new(&jwk.n()?, &jwk.e()?)
     }
 
-    fn new(key: RsaPublicKey) -> Result<Self, IdentityError> {
-        let oaep = crypto::OaepPublic::new(&key)
+    fn new(modulus: &[u8], exponent: &[u8]) -> Result<Self, IdentityError> {
+        check_public(modulus, exponent)?;
+        let oaep = crypto::OaepPublic::new(modulus)
             .map_err(|Refused| IdentityError::MalformedKey("the modulus is not usable"))?;
-        Ok(Self { key, oaep })
+        Ok(Self { modulus: modulus.into(), oaep })
     }
 
     /// The JWK in the form that WebCrypto exports.
     pub fn to_jwk(&self) -> String {
-        RsaPublicJwk::to_json(&self.key.n_bytes(), &self.key.e_bytes())
+        RsaPublicJwk::to_json(&self.modulus, &EXPONENT)
     }
 
     /// See [`Fingerprint`].
@@ -146,10 +145,9 @@ impl PublicKey {
     /// # Errors
     /// [`IdentityError::MalformedKey`] where the key has no DER form.
     pub fn fingerprint(&self) -> Result<Fingerprint, IdentityError> {
-        let der = self
-            .key
-            .to_public_key_der()
-            .map_err(|_| IdentityError::MalformedKey("the key has no DER form"))?;
+        let der = crypto::public_key(&self.modulus)
+            .and_then(|key| key.to_public_key_der().map_err(|_| Refused))
+            .map_err(|Refused| IdentityError::MalformedKey("the key has no DER form"))?;
         Ok(Fingerprint(Sha256::digest(der.as_bytes()).into()))
     }
 
@@ -208,7 +206,7 @@ impl Identity {
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, IdentityError> {
         let key = RsaPrivateKey::from_pkcs8_der(der)
             .map_err(|_| IdentityError::MalformedKey("it is not PKCS#8 of an RSA key"))?;
-        checked_public_key(&key.n_bytes(), &key.e_bytes())?;
+        check_public(&key.n_bytes(), &key.e_bytes())?;
         Self::from_generated(key)
     }
 
@@ -231,7 +229,10 @@ impl Identity {
     /// [`IdentityError::MalformedKey`], [`IdentityError::UnsupportedAlgorithm`].
     pub fn from_private_jwk(json: &str) -> Result<Self, IdentityError> {
         let jwk = RsaJwk::parse(json)?;
-        let public = public_key(&jwk)?;
+        let n = jwk.n()?;
+        check_public(&n, &jwk.e()?)?;
+        let public = crypto::public_key(&n)
+            .map_err(|Refused| IdentityError::MalformedKey("the modulus is not usable"))?;
         let (d, p, q) = (jwk.d()?, jwk.p()?, jwk.q()?);
         let secret = |bytes: &[u8], bits: u32| {
             BoxedUint::from_be_slice(bytes, bits)
@@ -249,7 +250,7 @@ impl Identity {
     }
 
     fn new(key: RsaPrivateKey) -> Result<Self, IdentityError> {
-        let public = PublicKey::new(key.to_public_key())?;
+        let public = PublicKey::new(&key.n_bytes(), &key.e_bytes())?;
         let private = Arc::new(key);
         let oaep = crypto::OaepPrivate::new(Arc::clone(&private))
             .map_err(|Refused| IdentityError::MalformedKey("the key is not usable"))?;
@@ -344,24 +345,21 @@ impl fmt::Debug for Identity {
     }
 }
 
-fn public_key(jwk: &RsaJwk) -> Result<RsaPublicKey, IdentityError> {
-    checked_public_key(&jwk.n()?, &jwk.e()?)
-}
-
 /// Big-endian integers of a key, held to what Rocket.Chat's clients make. A small exponent or an
 /// odd size would let a wrapped room key be read, or not fit the wrapped form.
-fn checked_public_key(n: &[u8], e: &[u8]) -> Result<RsaPublicKey, IdentityError> {
-    if e != EXPONENT {
+fn check_public(modulus: &[u8], exponent: &[u8]) -> Result<(), IdentityError> {
+    if exponent != EXPONENT {
         return Err(IdentityError::MalformedKey("the exponent is not 65537"));
     }
-    let n = BoxedUint::from_be_slice(n, MODULUS_BITS)
-        .map_err(|_| IdentityError::MalformedKey("the modulus is not 2048 bits long"))?;
-    if n.bits_vartime() != MODULUS_BITS {
-        return Err(IdentityError::MalformedKey("the modulus is not 2048 bits long"));
+    match modulus {
+        [0x80..=0xFF, .., last] if modulus.len() == RSA_BYTES => {
+            if last.is_multiple_of(2) {
+                return Err(IdentityError::MalformedKey("the modulus is not usable"));
+            }
+            Ok(())
+        }
+        _ => Err(IdentityError::MalformedKey("the modulus is not 2048 bits long")),
     }
-    let e = BoxedUint::from_be_slice(&EXPONENT, 32)
-        .map_err(|_| IdentityError::MalformedKey("the exponent is not 65537"))?;
-    RsaPublicKey::new(n, e).map_err(|_| IdentityError::MalformedKey("the modulus is not usable"))
 }
 
 #[cfg(test)]
