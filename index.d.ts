@@ -1,5 +1,5 @@
 import { EventEmitter } from 'events';
-import { Duplex, Readable } from 'stream';
+import { Readable, Transform } from 'stream';
 
 declare class Vault {
 	#private;
@@ -454,7 +454,7 @@ export interface EncryptedFile extends FileEncryption {
 	name?: string;
 }
 /** Encrypts what is written to it. */
-export interface FileEncryptStream extends Duplex, FileEncryption {
+export interface FileEncryptStream extends Transform, FileEncryption {
 	/** As in {@link EncryptedFile}. */
 	readonly name?: string;
 	/** Known from the start. */
@@ -463,7 +463,7 @@ export interface FileEncryptStream extends Duplex, FileEncryption {
 	readonly hashes: FileEncryption["hashes"];
 }
 /** Decrypts what is written to it. */
-export type FileDecryptStream = Duplex;
+export type FileDecryptStream = Transform;
 /**
  * Encrypts a file as Rocket.Chat's clients do, off the event loop: AES-256-CTR, a fresh key.
  *

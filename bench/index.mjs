@@ -7,8 +7,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { child } from './child.mjs';
-import { jobs, loopDelay, wasm } from './jobs.mjs';
-import { compare } from './measure.mjs';
+import { jobs, wasm } from './jobs.mjs';
 import { participantFigures } from './participant.mjs';
 import { markdown, picture, tableOf } from './report.mjs';
 import { sizes } from './sizes.mjs';
@@ -27,13 +26,9 @@ const results = {
 };
 if (!wasm) console.log('Without the WASM build, which `npm run build:wasm` makes.\n');
 
-for (const make of jobs) {
-  for (const job of [await make()].flat()) {
-    if (!job || !wanted(job.name)) continue;
-    const peers = await compare(job);
-    const result = { name: job.name, goals: job.goals, peers };
-    if (job.delayed) result.loopDelayP99 = await loopDelay(job.delayed);
-    if (job.name.includes('encrypt and hash')) {
+for (const index of jobs.keys()) {
+  for (const result of (await child('job-child.mjs', index, ...words)).answer) {
+    if (result.name.includes('encrypt and hash')) {
       result.streamMemory = (await child('stream-child.mjs')).answer;
       console.log('memory beyond the start while files stream:', result.streamMemory);
     }

@@ -1,4 +1,4 @@
-import { Duplex } from 'stream';
+import { Transform, type TransformCallback } from 'stream';
 import { types } from 'util';
 import type { FileDecryptor, FileEncryptor } from '../binding';
 import { toJson } from './ejson';
@@ -41,7 +41,7 @@ export interface EncryptedFile extends FileEncryption {
 }
 
 /** Encrypts what is written to it. */
-export interface FileEncryptStream extends Duplex, FileEncryption {
+export interface FileEncryptStream extends Transform, FileEncryption {
   /** As in {@link EncryptedFile}. */
   readonly name?: string;
   /** Known from the start. */
@@ -51,10 +51,10 @@ export interface FileEncryptStream extends Duplex, FileEncryption {
 }
 
 /** Decrypts what is written to it. */
-export type FileDecryptStream = Duplex;
+export type FileDecryptStream = Transform;
 
 /** Up to here, the work takes less time than a hop to another thread. */
-const SMALL = 16 * 1024;
+const SMALL = 64 * 1024;
 /** How much goes to another thread at once. */
 const PIECE = 1024 * 1024;
 
@@ -123,69 +123,40 @@ export function decryptFileStream(file: FileEncryption): FileDecryptStream {
   return new CipherStream(cipher, () => cipher.finish());
 }
 
-/**
- * Reads out what was written to it, encrypted or decrypted. While a piece is at work on another
- * thread, the next one is made of what comes.
- */
-class CipherStream extends Duplex {
+class CipherStream extends Transform {
   readonly #cipher: FileEncryptor | FileDecryptor;
   readonly #finish: () => void;
-  /** Of the piece that came last: done, and taken by a reader. */
-  #last: Promise<void> = Promise.resolve();
-  #wanted: (() => void) | undefined;
 
   constructor(cipher: FileEncryptor | FileDecryptor, finish: () => void) {
-    super({ highWaterMark: PIECE });
+    super();
     this.#cipher = cipher;
     this.#finish = finish;
   }
 
-  override _write(chunk: Buffer, _encoding: string, done: Done): void {
-    if (chunk.length <= PIECE) {
-      this._writev([{ chunk }], done);
+  override _transform(chunk: Buffer, _encoding: string, done: TransformCallback): void {
+    if (chunk.length > SMALL) {
+      transform(this.#cipher, chunk).then((bytes) => done(null, bytes), done);
       return;
     }
-    this.#add(() => transform(this.#cipher, chunk));
-    this.#last.then(() => done(), done);
+    let bytes: Buffer;
+    try {
+      bytes = transformSmall(this.#cipher, chunk);
+    } catch (error) {
+      done(error as Error);
+      return;
+    }
+    done(null, bytes);
   }
 
-  override _writev(chunks: { chunk: Buffer }[], done: Done): void {
-    // Copied before who wrote it may use it again.
-    const bytes = Buffer.concat(chunks.map(({ chunk }) => chunk));
-    const before = this.#last;
-    this.#add(() => transformInPlace(this.#cipher, bytes));
-    before.then(() => done(), done);
-  }
-
-  #add(work: () => Promise<Buffer>): void {
-    const before = this.#last;
-    this.#last = (async () => {
-      await before;
-      const bytes = await work();
-      if (!this.push(bytes)) {
-        await new Promise<void>((resolve) => {
-          this.#wanted = resolve;
-        });
-      }
-    })();
-    this.#last.catch((error) => this.destroy(error));
-  }
-
-  override _read(): void {
-    this.#wanted?.();
-    this.#wanted = undefined;
-  }
-
-  override _final(done: Done): void {
-    const end = () => {
+  override _flush(done: TransformCallback): void {
+    try {
       guard(this.#finish);
-      this.push(null);
-    };
-    this.#last.then(end).then(() => done(), done);
+      done();
+    } catch (error) {
+      done(error as Error);
+    }
   }
 }
-
-type Done = (error?: Error | null) => void;
 
 class EncryptStream extends CipherStream implements FileEncryptStream {
   readonly name?: string;
@@ -220,7 +191,7 @@ async function transform(cipher: FileEncryptor | FileDecryptor, data: Uint8Array
       `data must be a Buffer or a Uint8Array, not ${kindOf(data)}`,
     );
   }
-  if (data.length <= SMALL) return transformInPlace(cipher, Buffer.from(data));
+  if (data.length <= SMALL) return transformSmall(cipher, data);
   const result = Buffer.allocUnsafeSlow(data.length);
   let work = Promise.resolve();
   for (let start = 0; start < result.length; start += PIECE) {
@@ -239,14 +210,10 @@ async function transform(cipher: FileEncryptor | FileDecryptor, data: Uint8Array
   return result;
 }
 
-/** As {@link transform}, in place: of what nobody else knows. */
-async function transformInPlace(
-  cipher: FileEncryptor | FileDecryptor,
-  data: Buffer,
-): Promise<Buffer> {
-  if (data.length <= SMALL) guard(() => cipher.update(data));
-  else await guardAsync(() => cipher.updateLater(data));
-  return data;
+function transformSmall(cipher: FileEncryptor | FileDecryptor, data: Uint8Array): Buffer {
+  const result = Buffer.from(data);
+  guard(() => cipher.update(result));
+  return result;
 }
 
 function decryptorFor(file: FileEncryption): FileDecryptor {
