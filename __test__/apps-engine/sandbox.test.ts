@@ -366,7 +366,7 @@ here('the example app in the sandbox', () => {
           .length;
       await timed('100 keys accepted', async () => {
         // As often as it takes: each call is bounded.
-        for (let calls = 0; calls < 10 && greeted() < 100; calls += 1) {
+        for (let calls = 0; calls < 30 && greeted() < 100; calls += 1) {
           await one.ask('job', ['e2ee-upkeep']);
         }
       });
