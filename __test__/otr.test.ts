@@ -11,6 +11,7 @@ import {
   RestWorkspace,
 } from '..';
 import { codeOf } from './helpers';
+import { storeOver } from './participate';
 import { type BrowserClient, openBrowser } from './webcrypto-client/browser';
 import { OtrPerson } from './webcrypto-client/otr-person';
 import { type Account, Workspace, type WorkspaceOptions } from './workspace';
@@ -48,9 +49,7 @@ afterEach(async () => {
 
 function watched(store: RecordStore): RecordStore {
   written = [];
-  return {
-    vault: store.vault,
-    load: (prefix) => store.load(prefix),
+  return storeOver(store, {
     commit: (batch, claims) => {
       written.push(...batch.map(({ name }) => name), ...(claims ?? []).map(({ id }) => id));
       return store.commit(batch, claims);
@@ -59,8 +58,7 @@ function watched(store: RecordStore): RecordStore {
       written.push(id);
       return store.claim(id, ttl);
     },
-    close: () => store.close(),
-  };
+  });
 }
 
 async function participate(

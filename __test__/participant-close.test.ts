@@ -2,8 +2,8 @@ import { spawn } from 'child_process';
 import { mkdtempSync, rmSync } from 'fs';
 import { tmpdir } from 'os';
 import { join } from 'path';
-import { type RecordStore, SqliteStore } from '..';
-import { participate, postedBy, random, SECRET, until } from './participate';
+import { SqliteStore } from '..';
+import { participate, postedBy, random, SECRET, storeOver, until } from './participate';
 import { Person } from './webcrypto-client/person';
 import { type Account, Workspace } from './workspace';
 
@@ -191,16 +191,12 @@ describe('what is under way when it is closed', () => {
     const path = join(folder, 'store');
     const store = await SqliteStore.open(path, { secret: SECRET });
     let commitMs = 0;
-    const slow: RecordStore = {
-      vault: store.vault,
-      load: (prefix) => store.load(prefix),
+    const slow = storeOver(store, {
       commit: async (...batch) => {
         await new Promise((resolve) => setTimeout(resolve, commitMs));
         return store.commit(...batch);
       },
-      claim: (name, ttl) => store.claim(name, ttl),
-      close: () => store.close(),
-    };
+    });
     const first = await participate(workspace, bot, { store: slow, rooms: [rid] });
     await first.sync();
     await ann.fetchKeys(rid);

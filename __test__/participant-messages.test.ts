@@ -15,6 +15,7 @@ import {
   SqliteStore,
 } from '..';
 import { codeOf } from './helpers';
+import { storeOver } from './participate';
 import { Person } from './webcrypto-client/person';
 import { type Account, Workspace } from './workspace';
 
@@ -24,14 +25,11 @@ const HASTE = 1000;
 
 /** A store that a participant cannot close, as if its process had been killed. */
 function keptOpen(store: RecordStore, changes: Partial<RecordStore> = {}): RecordStore {
-  return {
-    vault: store.vault,
-    load: (prefix) => store.load(prefix),
-    commit: (batch, claims) => store.commit(batch, claims),
+  return storeOver(store, {
     claim: (id, ttl) => store.claim(id, Math.max(1, ttl / HASTE)),
     close: async () => undefined,
     ...changes,
-  };
+  });
 }
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));

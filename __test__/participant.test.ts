@@ -9,6 +9,7 @@ import {
   RestWorkspace,
 } from '..';
 import { codeOf } from './helpers';
+import { storeOver } from './participate';
 import { Person } from './webcrypto-client/person';
 import { type Account, Workspace } from './workspace';
 
@@ -16,13 +17,7 @@ const PASSPHRASE = 'correct horse battery staple';
 
 /** A store that a participant cannot close, as if its process had been killed. */
 function keptOpen(store: RecordStore): RecordStore {
-  return {
-    vault: store.vault,
-    load: (prefix) => store.load(prefix),
-    commit: (batch, claims) => store.commit(batch, claims),
-    claim: (id, ttl) => store.claim(id, ttl),
-    close: async () => undefined,
-  };
+  return storeOver(store, { close: async () => undefined });
 }
 
 describe.each(['7.0', '8.8'] as const)('in a workspace of version %s', (version) => {

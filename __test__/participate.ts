@@ -5,6 +5,7 @@ import {
   Participant,
   type ParticipantOptions,
   RealtimeWorkspace,
+  type RecordStore,
   RestWorkspace,
   SqliteStore,
 } from '..';
@@ -48,6 +49,18 @@ export async function participate(
     rooms: 'all',
     ...options,
   });
+}
+
+/** A store over another one, which does some things in its own way. */
+export function storeOver(store: RecordStore, changes: Partial<RecordStore>): RecordStore {
+  return {
+    vault: store.vault,
+    load: (prefix) => store.load(prefix),
+    commit: (batch, claims) => store.commit(batch, claims),
+    claim: (id, ttl) => store.claim(id, ttl),
+    close: () => store.close(),
+    ...changes,
+  };
 }
 
 /** The files of a folder that hold one of these texts, byte for byte. */

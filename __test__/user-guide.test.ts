@@ -16,6 +16,7 @@ import {
   RestWorkspace,
 } from '..';
 import { codeOf } from './helpers';
+import { storeOver } from './participate';
 import client from './webcrypto-client/client.js';
 import { Person } from './webcrypto-client/person';
 import { type Account, Workspace } from './workspace';
@@ -78,13 +79,7 @@ describe.each(['7.0', '8.8'] as const)('the user guide, with a server of %s', (v
   }
 
   /** A store that a participant cannot close. */
-  const keptOpen = (store: RecordStore): RecordStore => ({
-    vault: store.vault,
-    load: (prefix) => store.load(prefix),
-    commit: (batch, claims) => store.commit(batch, claims),
-    claim: (id, ttl) => store.claim(id, ttl),
-    close: async () => undefined,
-  });
+  const keptOpen = (store: RecordStore) => storeOver(store, { close: async () => undefined });
 
   const stored = (id: string) => JSON.parse(JSON.stringify(workspace.message(id)));
 
